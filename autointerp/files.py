@@ -1,0 +1,198 @@
+"""Files that are whole or absent: atomic writes, JSON manifests with a format and a version, digests, mapped tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from autointerp.errors import FormatError, disk_errors
+
+DTYPES = {
+    "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I8": np.int8, "I16": np.int16,
+    "I32": np.int32, "I64": np.int64, "F16": np.float16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_,
+}  # fmt: skip
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; when the block succeeds, flush it to disk and rename it.
+
+    Raises
+    ------
+    DiskFull : no space left; nothing is left behind and an older file at ``path`` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with disk_errors(f"writing {path.name}", path.parent):
+            yield temporary
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_open(path: str | Path) -> Iterator[BinaryIO]:
+    """:func:`atomic`, opened for writing bytes."""
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        yield handle
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_open(path) as handle:
+        handle.write(text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; the bytes depend on the value alone."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path, format: str | None = None, version: int | None = None) -> dict[str, Any]:
+    """Read a JSON object and, if ``format`` is given, refuse another format or a newer version.
+
+    Raises
+    ------
+    FormatError : not there, not JSON, or not the expected format and version.
+    """
+    path = Path(path)
+    expected = f"{format} version {version}" if format else "a JSON object"
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FormatError(path, expected, "no such file") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise FormatError(path, expected, f"text that is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise FormatError(path, expected, f"a JSON {type(value).__name__}")
+    if format and (value.get("format") != format or value.get("version") != version):
+        raise FormatError(path, expected, f"format {value.get('format')!r} version {value.get('version')!r}")
+    return value
+
+
+def digest_file(path: str | Path, *, size: int = 1 << 22) -> str:
+    """BLAKE2b-128 of a file's bytes, as 32 hex digits."""
+    state = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as handle:
+        while chunk := handle.read(size):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """BLAKE2b-128 of the canonical JSON of ``value``, as 32 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
+    """Write arrays as safetensors, atomically; return the file's digest."""
+    from safetensors.numpy import save_file
+
+    with atomic(path) as temporary:
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, dict(metadata) if metadata else None)
+        return digest_file(temporary)
+
+
+class TensorFile:
+    """A safetensors file read slice by slice, so that reading it never makes more than the slice resident.
+
+    Raises
+    ------
+    FormatError : missing, truncated, or not a safetensors file of numeric arrays.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.entries: dict[str, tuple[np.dtype, tuple[int, ...], int]] = {}
+        for name, entry in self._header().items():
+            if name == "__metadata__":
+                continue
+            begin, end = (self._data + offset for offset in entry["data_offsets"])
+            if end > self._size:
+                raise FormatError(path, f"{end:,} bytes", f"{self._size:,} bytes: the file is truncated")
+            if entry["dtype"] not in DTYPES:
+                raise FormatError(path, "numeric tensors", f"{name} of type {entry['dtype']}")
+            self.entries[name] = (np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"]), begin)
+
+    def _header(self) -> dict[str, Any]:
+        expected = "a safetensors file"
+        try:
+            with open(self.path, "rb") as handle:
+                self._size = os.fstat(handle.fileno()).st_size
+                length = int.from_bytes(handle.read(8), "little")
+                if not 2 <= length <= self._size - 8:
+                    raise FormatError(self.path, expected, f"{self._size:,} bytes, header of {length:,} (truncated?)")
+                self._data = 8 + length
+                return json.loads(handle.read(length))
+        except FileNotFoundError:
+            raise FormatError(self.path, expected, "no such file") from None
+        except ValueError as error:
+            raise FormatError(self.path, expected, f"a header that is not JSON ({error})") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.entries
+
+    def size(self, name: str) -> int:
+        """Length of the first axis of ``name``."""
+        return self.entries[name][1][0]
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows ``start:stop`` of a one-dimensional tensor, copied into memory."""
+        dtype, shape, begin = self.entries[name]
+        stop = shape[0] if stop is None else stop
+        return np.fromfile(self.path, dtype, stop - start, offset=begin + start * dtype.itemsize)
+
+    def map(self) -> dict[str, np.ndarray]:
+        """All tensors as read-only views of one memory map; nothing is read until it is touched."""
+        with open(self.path, "rb") as handle:
+            buffer = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        return {
+            name: np.frombuffer(buffer, dtype, int(np.prod(shape)), begin).reshape(shape)
+            for name, (dtype, shape, begin) in self.entries.items()
+        }
+
+
+def map_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Memory-map a safetensors file; see :class:`TensorFile`."""
+    return TensorFile(path).map()
+
+
+def write_tensor_stream(path: str | Path, tensors: Mapping[str, tuple[np.dtype, int, Iterable[np.ndarray]]]) -> str:
+    """Write one-dimensional tensors piece by piece as safetensors, atomically; return the file's digest.
+
+    Parameters
+    ----------
+    tensors : name to (dtype, total length, pieces); wider types first keeps every tensor aligned.
+    """
+    names = {np.dtype(kind): name for name, kind in DTYPES.items()}
+    header, end = {}, 0
+    for name, (dtype, length, _) in sorted(tensors.items(), key=lambda item: -np.dtype(item[1][0]).itemsize):
+        begin, end = end, end + length * np.dtype(dtype).itemsize
+        header[name] = {"dtype": names[np.dtype(dtype)], "shape": [length], "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic(path) as temporary:
+        with open(temporary, "wb") as handle:
+            handle.write(len(text).to_bytes(8, "little") + text)
+            for name in header:
+                dtype, length, pieces = tensors[name]
+                written = 0
+                for piece in pieces:
+                    handle.write(np.ascontiguousarray(piece, dtype).data)
+                    written += len(piece)
+                assert written == length, f"{name}: {written} of {length} values"
+        return digest_file(temporary)

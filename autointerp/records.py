@@ -1,0 +1,355 @@
+"""The nouns of the house as frozen dataclasses, and the four protocols that other rooms implement."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import numpy as np
+
+from autointerp.errors import UsageError
+
+T = TypeVar("T")
+
+# ---------------------------------------------------------------------------------------------- examples and features
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A context of one feature, ready to show.
+
+    Attributes
+    ----------
+    sequence : row of the sequence in the corpus.
+    start : index of the first token of the context inside its sequence.
+    text : the context's text, exactly as it stands in the corpus.
+    ends : (n_tokens,) end of each token in ``text``, in characters, ascending.
+    activations : (n_tokens,) float32, 0 where the feature is silent.
+    group : cluster of the sequence; explain and test never share one.
+    kind : ``"activating"``, or the kind of negative (``"random"``).
+    quantile : 0 (weakest) … n_quantiles − 1 (strongest) for activating contexts, −1 for negatives.
+    metadata : the sequence's metadata columns.
+    """
+
+    sequence: int
+    start: int
+    text: str
+    ends: np.ndarray
+    activations: np.ndarray
+    group: int
+    kind: str
+    quantile: int
+    metadata: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The context's tokens; joined, they are ``text``."""
+        ends = self.ends.tolist()
+        return [self.text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+    @property
+    def peak(self) -> float:
+        """Largest activation in the context."""
+        return float(self.activations.max(initial=0.0))
+
+    @property
+    def id(self) -> str:
+        """Where the context lies: ``sequence:start:length``."""
+        return f"{self.sequence}:{self.start}:{len(self.ends)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The examples on one side of a split: activating and non-activating contexts."""
+
+    positives: tuple[Example, ...] = ()
+    negatives: tuple[Example, ...] = ()
+
+    @property
+    def groups(self) -> set[int]:
+        """Groups that stand on this side."""
+        return {e.group for e in (*self.positives, *self.negatives)}
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStatistics:
+    """What the cache knows of one feature, over all tokens."""
+
+    count: int
+    """Activations (tokens at which the feature fires; sequences at level ``sequence``)."""
+    max: float
+    """Largest activation."""
+    mean: float
+    """Mean activation where it fires."""
+    frequency: float
+    """Share of tokens at which it fires."""
+    n_sequences: int
+    """Sequences in which it fires."""
+    n_groups: int
+    """Groups in which it fires."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRecord:
+    """One feature with its examples on three sides that share no group.
+
+    Raises
+    ------
+    UsageError : a group stands on two sides.
+    """
+
+    feature: int
+    explain: Side
+    validation: Side
+    test: Side
+    statistics: FeatureStatistics
+
+    def __post_init__(self) -> None:
+        sides = {"explain": self.explain.groups, "validation": self.validation.groups, "test": self.test.groups}
+        names = list(sides)
+        for i, a in enumerate(names):
+            for b in names[i + 1 :]:
+                if shared := sides[a] & sides[b]:
+                    raise UsageError(
+                        f"feature {self.feature}: group {min(shared)} stands on both the {a} and the {b} side; "
+                        "a score on it would leak the answer"
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A feature that was asked for but cannot be explained and judged, with the reason."""
+
+    feature: int
+    reason: str
+    have: int
+    need: int
+
+
+# ------------------------------------------------------------------------------------------------- talking to an LLM
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to an LLM; immutable, so that every attempt sends the same bytes.
+
+    Attributes
+    ----------
+    messages : the conversation; the system message, if any, first.
+    max_tokens : bound on the answer's length in tokens.
+    temperature : 0 … 2, or None for the provider's default.
+    schema : JSON schema of the answer, used natively where the backend can and described in the messages anyway.
+    replicate : distinguishes repeated samples of one question.
+    task : the structured question behind the messages, for backends that answer by computing (``baseline``). It must
+        have a ``digest()``; it is part of the cache key only for such backends.
+    tag : what the request is for (``"explain"``, ``"detection"``), for accounting; never part of the key.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 512
+    temperature: float | None = 0.0
+    schema: Mapping[str, Any] | None = None
+    replicate: int = 0
+    task: Any = field(default=None, compare=False, repr=False)
+    tag: str = field(default="", compare=False)
+
+    def key(self, identity: str, *, with_task: bool = False) -> str:
+        """SHA-256 of everything that can change the answer, given ``identity`` (provider, model, version)."""
+        value: dict[str, Any] = {
+            "identity": identity,
+            "messages": [[m.role, m.content] for m in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "schema": self.schema,
+            "replicate": self.replicate,
+        }
+        if with_task and self.task is not None:
+            value["task"] = self.task.digest()
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a provider reported for one answer; ``cached_tokens`` is the part of the input read from a cache."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer.
+
+    Attributes
+    ----------
+    text : the answer's text.
+    usage : tokens, None when the provider did not say.
+    cost_usd : dollars, None when neither the provider nor the price table says.
+    finish : ``"stop"``, ``"length"``, ``"refusal"`` or the provider's own word.
+    cached : True when it came from the store and cost nothing now.
+    """
+
+    text: str
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    finish: str = "stop"
+    model: str = ""
+    cached: bool = field(default=False, compare=False)
+
+    def from_cache(self) -> Response:
+        """The same answer, marked as read from the store."""
+        return replace(self, cached=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No answer, as a value: ``kind`` says which trouble, ``message`` what happened (never a key).
+
+    Kinds: ``rate_limit``, ``overloaded``, ``server``, ``connection``, ``timeout``, ``auth``, ``quota``, ``bad_request``,
+    ``refusal``, ``context_length``, ``budget``, ``cancelled``, ``bad_answer``, ``internal``.
+    """
+
+    kind: str
+    message: str
+    retryable: bool = False
+    status: int | None = None
+    retry_after: float | None = None
+
+
+Outcome: TypeAlias = Response | Failure
+Plan: TypeAlias = Generator[Sequence[Request], Sequence[Outcome], T]
+"""One yield is one round of requests; what comes back are their outcomes, in order. A plan does no I/O."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do beyond plain chat."""
+
+    schema: bool = False
+    logprobs: bool = False
+    prompt_logprobs: bool = False
+    tasks: bool = False
+    """Answers from ``Request.task`` rather than from the text."""
+    free: bool = False
+    """Costs nothing, so a budget needs no price."""
+    context_length: int | None = None
+
+
+# ------------------------------------------------------------------------------------------------------------ results
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a feature responds to, in words.
+
+    ``failure`` holds the reason when there is no text; an explanation without text is recorded and never scored.
+    """
+
+    feature: int
+    text: str
+    explainer: str
+    model: str = ""
+    failure: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One judged example: the truth, the judge's answer, and why there is none if there is none."""
+
+    example: str
+    kind: str
+    quantile: int
+    truth: bool
+    predicted: bool | None
+    failure: str | None = None
+    prompt: int = 0
+    """Index of the prompt in which it was judged; answers of one prompt are correlated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well an explanation predicts held-out examples.
+
+    Attributes
+    ----------
+    value : the score (balanced accuracy for detection and fuzzing), None when no trial was judged.
+    ci_low, ci_high : bounds of the 95 % interval.
+    n, n_failed : trials asked, and trials without a parsed answer.
+    null : True when the explanation was another feature's, ``partner``.
+    metrics : further numbers by name.
+    """
+
+    feature: int
+    explainer: str
+    scorer: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    n_failed: int
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = field(default=(), repr=False)
+    model: str = ""
+    null: bool = False
+    partner: int | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------- protocols
+
+
+@runtime_checkable
+class Client(Protocol):
+    """An LLM backend. Provider trouble comes back as a :class:`Failure`, never as an exception."""
+
+    spec: Any
+    capabilities: Capabilities
+
+    async def generate(self, request: Request) -> Outcome:
+        """Answer one request."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """Proposes what a feature means. ``id`` is ``name@version`` and part of every result's key."""
+
+    id: str
+
+    def explain(self, record: FeatureRecord) -> Plan[Explanation]:
+        """Plan the requests whose answers give an explanation."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Judges an explanation on held-out examples. ``needs`` names capabilities checked before money is spent."""
+
+    id: str
+    needs: frozenset[str]
+
+    def score(self, record: FeatureRecord, explanation: Explanation) -> Plan[Score]:
+        """Plan the requests whose answers give a score."""
+        ...
+
+
+def conversation(system: str, turns: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
+    """A conversation from a system text and (role, content) turns."""
+    return (Message("system", system), *(Message(role, content) for role, content in turns))

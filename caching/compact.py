@@ -1,0 +1,132 @@
+"""Compaction: merge blocks into feature shards by contiguous slices, one shard in memory at a time."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autointerp.cache.layout import FEATURES, HISTOGRAM_BINS, TOKENS, VALUE_DTYPES, shard_name
+from autointerp.errors import FormatError
+from autointerp.files import TensorFile, write_tensor_stream, write_tensors
+from autointerp.progress import Observer, Stage
+
+
+def compact(folder: Path, manifest: dict[str, Any], shard_activations: int, observer: Observer | None) -> dict[str, Any]:
+    """Merge every block of ``manifest`` into shards, the token file and the feature statistics.
+
+    Memory: one shard (about ``shard_activations`` × 30 bytes while it is merged, or one feature if that is more) and two
+    int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is on disk.
+
+    Returns
+    -------
+    The finished manifest.
+    """
+    blocks = [_checked(folder / block["file"], manifest["n_features"]) for block in manifest["blocks"]]
+    indptrs = np.stack([block.read("indptr") for block in blocks])
+    counts = np.diff(indptrs)
+    offsets = np.cumsum(np.concatenate([[0], *(np.diff(block.read("offsets")) for block in blocks)]))
+    entries = [_write_tokens(folder, blocks, offsets)]
+    statistics = _Statistics(manifest, offsets)
+    shards = []
+    with Stage(observer, "compacting", int(counts.sum()), "activation") as stage:
+        for first, last in _shard_ranges(counts.sum(0), shard_activations):
+            indptr, token, value = _merge(blocks, indptrs[:, first : last + 1], VALUE_DTYPES[manifest["value_dtype"]])
+            statistics.add(first, indptr, token, value)
+            name = shard_name(first, last - 1)
+            digest = write_tensors(folder / name, {"indptr": indptr, "token": token, "value": value})
+            shards.append({"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": len(token)})
+            stage.advance(len(token))
+    entries.append({"file": FEATURES, "digest": write_tensors(folder / FEATURES, statistics.tensors())})
+    return {
+        **manifest,
+        "n_activations": int(counts.sum()),
+        "tokens": TOKENS,
+        "blocks": [],
+        "shards": shards,
+        "files": entries,
+        "complete": True,
+    }
+
+
+def _checked(path: Path, n_features: int) -> TensorFile:
+    block = TensorFile(path)
+    if block.size("indptr") != n_features + 1 or block.read("indptr", n_features)[0] != block.size("token"):
+        raise FormatError(path, f"a block of {n_features} features", "another shape; delete the cache and start again")
+    return block
+
+
+def _shard_ranges(counts: np.ndarray, size: int) -> list[tuple[int, int]]:
+    """Consecutive feature ranges of at most ``size`` activations each, one feature at the least."""
+    ranges, first, total = [], 0, 0
+    for feature, count in enumerate(counts.tolist()):
+        if feature > first and total + count > size:
+            ranges.append((first, feature))
+            first, total = feature, 0
+        total += count
+    ranges.append((first, len(counts)))
+    return ranges
+
+
+def _merge(blocks: list[TensorFile], indptrs: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Activations of one feature range from all blocks, feature-major; blocks ascend, so tokens do.
+
+    ``indptrs`` is (n_blocks, n_features_in_shard + 1), in the blocks' own positions.
+    """
+    counts = np.diff(indptrs)
+    indptr = np.concatenate([[0], np.cumsum(counts.sum(0))])
+    token, value = np.empty(indptr[-1], np.uint32), np.empty(indptr[-1], dtype)
+    begin = indptr[:-1] + np.cumsum(counts, 0) - counts  # where each block's run of each feature goes
+    for block, bounds, starts, lengths in zip(blocks, indptrs, begin, counts, strict=True):
+        target = np.repeat(starts - (bounds[:-1] - bounds[0]), lengths) + np.arange(lengths.sum())
+        token[target] = block.read("token", bounds[0], bounds[-1])
+        value[target] = block.read("value", bounds[0], bounds[-1])
+    return indptr, token, value
+
+
+def _write_tokens(folder: Path, blocks: list[TensorFile], offsets: np.ndarray) -> dict[str, Any]:
+    total = int(offsets[-1])
+    tensors: dict[str, Any] = {"offsets": (np.dtype(np.int64), len(offsets), [offsets])}
+    for name in ("tokens", "ends"):
+        if name in blocks[0]:
+            tensors[name] = (blocks[0].entries[name][0], total, map(TensorFile.read, blocks, repeat(name)))
+    return {"file": TOKENS, "digest": write_tensor_stream(folder / TOKENS, tensors)}
+
+
+class _Statistics:
+    """Per-feature sums, filled shard by shard."""
+
+    def __init__(self, manifest: dict[str, Any], offsets: np.ndarray) -> None:
+        n = manifest["n_features"]
+        self.level, self.offsets = manifest["level"], offsets
+        self.total = len(offsets) - 1 if self.level == "sequence" else int(offsets[-1])
+        self.count, self.n_sequences = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.max, self.mean, self.sum_squares = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.float64)
+        self.histogram = np.zeros((n, HISTOGRAM_BINS), np.uint32)
+
+    def add(self, first: int, indptr: np.ndarray, token: np.ndarray, value: np.ndarray) -> None:
+        for i, (a, b) in enumerate(zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)):
+            if a == b:
+                continue
+            feature, values = first + i, value[a:b].astype(np.float64)
+            top = values.max()
+            self.count[feature], self.max[feature], self.mean[feature] = b - a, top, values.mean()
+            self.sum_squares[feature] = values @ values
+            self.histogram[feature] = np.histogram(values, HISTOGRAM_BINS, (0, top))[0]
+            sequences = token[a:b] if self.level == "sequence" else np.searchsorted(self.offsets, token[a:b], "right")
+            self.n_sequences[feature] = np.count_nonzero(np.diff(sequences)) + 1
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        with np.errstate(divide="ignore"):
+            frequency = np.log10(self.count / max(self.total, 1))
+        return {
+            "count": self.count,
+            "max": self.max,
+            "mean": self.mean,
+            "sum_squares": self.sum_squares,
+            "n_sequences": self.n_sequences,
+            "log10_frequency": np.maximum(frequency, -10.0).astype(np.float32),
+            "histogram": self.histogram,
+        }

@@ -1,0 +1,105 @@
+"""Encoding one block of sequences: subject states to sparse codes, rows ordered, feature-major."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autointerp.cache.layout import VALUE_DTYPES
+from caching.blocks import feature_major
+
+if TYPE_CHECKING:
+    import torch
+
+    from autointerp.coders import SparseCoder
+    from autointerp.progress import Observer
+    from autointerp.subjects import Subject, Tokens
+    from caching.settings import CacheSettings
+
+
+def encode_block(
+    subject: Subject, coder: SparseCoder, sequences: list[Tokens], base: int, settings: CacheSettings, observer: Observer
+) -> dict[str, np.ndarray]:
+    """Codes of consecutive sequences as the tensors of a block.
+
+    Parameters
+    ----------
+    sequences : tokenised sequences of the block, in corpus order.
+    base : flat position (level ``token``) or sequence index (level ``sequence``) of the block's first row.
+
+    Returns
+    -------
+    ``indptr``, ``token``, ``value`` (feature-major), ``tokens``, ``offsets`` and, for text, ``ends``.
+    """
+    from autointerp.subjects.stream import iter_states
+
+    ids = [tokens.ids for tokens in sequences]
+    offsets = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
+    n_rows = len(ids) if settings.level == "sequence" else int(offsets[-1])
+    value_dtype = VALUE_DTYPES[settings.value_dtype]
+    stream = iter_states(subject, ids, [settings.hook], overlap=settings.overlap, batch_tokens=settings.batch_tokens)
+    pieces = []
+    means = _Means(offsets) if settings.level == "sequence" else None
+    for positions, states in stream:
+        if means is None:
+            pieces.append(_rows(coder.encode(states[settings.hook].float()), positions, value_dtype))
+        else:
+            means.add(positions, states[settings.hook])
+        observer.advance(len(positions))
+    if means is not None:
+        for rows in np.array_split(np.arange(n_rows), max(1, -(-n_rows // 4096))):
+            pieces.append(_rows(coder.encode(means.take(rows)), rows, value_dtype))
+    rows, features, values = _in_order(pieces, n_rows)
+    indptr, token, value = feature_major((rows + base).astype(np.uint32), features, values, coder.n_features)
+    block = {"indptr": indptr, "token": token, "value": value, "offsets": offsets}
+    block["tokens"] = np.concatenate([*ids, np.empty(0, np.int32)]).astype(settings.token_dtype(subject.vocab_size))
+    if subject.kind == "text":
+        block["ends"] = np.concatenate([*(t.ends for t in sequences), np.empty(0, np.int32)]).astype(np.uint32)
+    return block
+
+
+class _Means:
+    """Sums of states by sequence; a sequence's windows may come in different batches."""
+
+    def __init__(self, offsets: np.ndarray) -> None:
+        self.offsets = offsets
+        self.sums: Any = None
+
+    def add(self, positions: np.ndarray, states: torch.Tensor) -> None:
+        import torch
+
+        sequences = torch.from_numpy(np.searchsorted(self.offsets, positions, "right") - 1).to(states.device)
+        if self.sums is None:
+            self.sums = torch.zeros(len(self.offsets) - 1, states.shape[1], device=states.device)
+        self.sums.index_add_(0, sequences, states.float())
+
+    def take(self, rows: np.ndarray) -> torch.Tensor:
+        import torch
+
+        counts = torch.from_numpy(np.diff(self.offsets)[rows]).clamp(min=1).to(self.sums.device)
+        return self.sums[torch.from_numpy(rows).to(self.sums.device)] / counts[:, None]
+
+
+def _rows(codes: Any, positions: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(positions, count per position, features, values) of the strictly positive codes, as stored."""
+    indptr = codes.indptr.cpu().numpy()
+    features, values = codes.indices.cpu().numpy(), codes.values.cpu().numpy().astype(dtype)
+    counts = np.diff(indptr)
+    if not (keep := values > 0).all():  # a code may underflow to zero in float16: then it is silent
+        counts = np.add.reduceat(np.append(keep, 0), indptr[:-1]) * (counts > 0)
+        features, values = features[keep], values[keep]
+    return positions, counts, features, values
+
+
+def _in_order(pieces: list[Any], n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Activations of all pieces with ascending rows; each row stands in exactly one piece, its codes together."""
+    if not pieces:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    positions, counts, features, values = (np.concatenate(part) for part in zip(*pieces, strict=True))
+    begins = np.cumsum(counts) - counts
+    order = np.empty(n_rows, np.int64)
+    order[positions] = np.arange(len(positions))
+    counts, begins = counts[order], begins[order]
+    source = np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    return np.repeat(np.arange(n_rows), counts), features[source], values[source]

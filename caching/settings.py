@@ -1,0 +1,55 @@
+"""What decides the bytes of a cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autointerp.cache.layout import VALUE_DTYPES, token_dtype
+from autointerp.errors import UsageError
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Settings of a caching run; all of them are recorded in the manifest.
+
+    Raises
+    ------
+    UsageError : a value outside its range.
+    """
+
+    hook: str
+    """Place in the subject, e.g. ``layer:3``."""
+    level: str = "token"
+    """``token``, or ``sequence``: mean over a sequence's tokens, then encode."""
+    value_dtype: str = "float16"
+    """Type of the stored activations: float16 or float32."""
+    overlap: int = 64
+    """Tokens that windows of an over-long sequence share; each position is kept once."""
+    batch_tokens: int = 16384
+    """Padded tokens in one forward pass."""
+    block_size: int = 1 << 18
+    """Characters (residues) of corpus in one block: the unit of resumption, and what bounds memory."""
+    shard_activations: int = 1 << 22
+    """Activations in one shard; what bounds memory while compacting."""
+    max_tokens: int | None = None
+    """Stop after this many tokens, at a sequence's end."""
+
+    def __post_init__(self) -> None:
+        if self.level not in ("token", "sequence"):
+            raise UsageError(f"level {self.level!r}: valid are token, sequence")
+        if self.value_dtype not in VALUE_DTYPES:
+            raise UsageError(f"value_dtype {self.value_dtype!r}: valid are {', '.join(VALUE_DTYPES)}")
+        for name in ("batch_tokens", "block_size", "shard_activations"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.overlap < 0:
+            raise UsageError(f"overlap {self.overlap}: must not be negative")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(f"max_tokens {self.max_tokens}: must be at least 1")
+
+    @staticmethod
+    def token_dtype(vocab_size: int) -> np.dtype:
+        """Smallest unsigned type for the ids of a vocabulary."""
+        return token_dtype(max(vocab_size - 1, 0))

@@ -1,0 +1,26 @@
+"""Shared fixtures: the trial data, and a quiet environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder with real data and models; tests that need it skip when it is absent (``AUTOINTERP_DATA`` names it)."""
+    folder = Path(os.environ.get("AUTOINTERP_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no trial data at {folder}; set AUTOINTERP_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may find a real key."""
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "OPENAI_COMPAT_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
