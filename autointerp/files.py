@@ -98,12 +98,16 @@ def digest_json(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> str:
     """Write arrays as safetensors, atomically; return the file's digest."""
     from safetensors.numpy import save_file
 
     with atomic(path) as temporary:
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, dict(metadata) if metadata else None)
+        save_file(
+            {k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, dict(metadata) if metadata else None
+        )
         return digest_file(temporary)
 
 

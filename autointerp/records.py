@@ -31,6 +31,7 @@ class Example:
     group : cluster of the sequence; explain and test never share one.
     kind : ``"activating"``, or the kind of negative (``"random"``).
     quantile : 0 (weakest) … n_quantiles − 1 (strongest) for activating contexts, −1 for negatives.
+    length : tokens of the whole sequence.
     metadata : the sequence's metadata columns.
     """
 
@@ -42,6 +43,7 @@ class Example:
     group: int
     kind: str
     quantile: int
+    length: int
     metadata: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -54,6 +56,20 @@ class Example:
     def peak(self) -> float:
         """Largest activation in the context."""
         return float(self.activations.max(initial=0.0))
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the sequence begins with this context."""
+        return self.start == 0
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the sequence ends with this context."""
+        return self.start + len(self.ends) == self.length
+
+    def blind(self) -> Example:
+        """The same context without anything that a judge must not see."""
+        return replace(self, activations=np.zeros_like(self.activations), kind="", quantile=-1, metadata={})
 
     @property
     def id(self) -> str:
@@ -106,6 +122,10 @@ class FeatureRecord:
     validation: Side
     test: Side
     statistics: FeatureStatistics
+    modality: str = "text"
+    """What a token is: ``"text"``, or ``"protein"`` where it is a residue."""
+    level: str = "token"
+    """``"sequence"`` when a feature has one activation per sequence."""
 
     def __post_init__(self) -> None:
         sides = {"explain": self.explain.groups, "validation": self.validation.groups, "test": self.test.groups}
@@ -140,6 +160,36 @@ class Message:
     content: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """The structured question behind a request's messages, for backends that answer by computing.
+
+    Attributes
+    ----------
+    kind : ``"explain"``, ``"detection"`` or ``"fuzzing"``.
+    examples : what is shown, in the order of the messages; blind for judges.
+    negatives : non-activating contexts, for ``explain``.
+    marks : per example, the indices of its marked tokens, for ``fuzzing``.
+    explanation : the explanation to judge by.
+    """
+
+    kind: str
+    examples: tuple[Example, ...]
+    negatives: tuple[Example, ...] = ()
+    marks: tuple[tuple[int, ...], ...] = ()
+    explanation: str = ""
+    level: str = "token"
+
+    def digest(self) -> str:
+        """Hash of everything in the task that can change an answer."""
+        state = hashlib.blake2b(f"{self.kind}\0{self.level}\0{self.marks}\0{self.explanation}".encode(), digest_size=16)
+        for example in (*self.examples, *self.negatives):
+            state.update(f"\0{example.start}:{example.length}:{example.text}".encode("utf-8", "surrogatepass"))
+            state.update(np.asarray(example.ends, np.int64).tobytes())
+            state.update(np.asarray(example.activations, np.float32).tobytes())
+        return f"{len(self.examples)}:{state.hexdigest()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question to an LLM; immutable, so that every attempt sends the same bytes.
@@ -151,8 +201,8 @@ class Request:
     temperature : 0 … 2, or None for the provider's default.
     schema : JSON schema of the answer, used natively where the backend can and described in the messages anyway.
     replicate : distinguishes repeated samples of one question.
-    task : the structured question behind the messages, for backends that answer by computing (``baseline``). It must
-        have a ``digest()``; it is part of the cache key only for such backends.
+    task : the structured question behind the messages, for backends that answer by computing (``baseline``); part of
+        the cache key for those only.
     tag : what the request is for (``"explain"``, ``"detection"``), for accounting; never part of the key.
     """
 
@@ -161,7 +211,7 @@ class Request:
     temperature: float | None = 0.0
     schema: Mapping[str, Any] | None = None
     replicate: int = 0
-    task: Any = field(default=None, compare=False, repr=False)
+    task: Task | None = field(default=None, compare=False, repr=False)
     tag: str = field(default="", compare=False)
 
     def key(self, identity: str, *, with_task: bool = False) -> str:

@@ -68,6 +68,6 @@ def write_block(folder: Path, index: int, tensors: dict[str, np.ndarray], first:
         "digest": digest,
         "first": first,
         "last": last,
-        "n_tokens": int(len(tensors["tokens"])),
-        "n_activations": int(len(tensors["token"])),
+        "n_tokens": len(tensors["tokens"]),
+        "n_activations": len(tensors["token"]),
     }

@@ -14,7 +14,9 @@ from autointerp.files import TensorFile, write_tensor_stream, write_tensors
 from autointerp.progress import Observer, Stage
 
 
-def compact(folder: Path, manifest: dict[str, Any], shard_activations: int, observer: Observer | None) -> dict[str, Any]:
+def compact(
+    folder: Path, manifest: dict[str, Any], shard_activations: int, observer: Observer | None
+) -> dict[str, Any]:
     """Merge every block of ``manifest`` into shards, the token file and the feature statistics.
 
     Memory: one shard (about ``shard_activations`` × 30 bytes while it is merged, or one feature if that is more) and two
@@ -37,7 +39,9 @@ def compact(folder: Path, manifest: dict[str, Any], shard_activations: int, obse
             statistics.add(first, indptr, token, value)
             name = shard_name(first, last - 1)
             digest = write_tensors(folder / name, {"indptr": indptr, "token": token, "value": value})
-            shards.append({"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": len(token)})
+            shards.append(
+                {"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": len(token)}
+            )
             stage.advance(len(token))
     entries.append({"file": FEATURES, "digest": write_tensors(folder / FEATURES, statistics.tensors())})
     return {
@@ -103,7 +107,11 @@ class _Statistics:
         self.level, self.offsets = manifest["level"], offsets
         self.total = len(offsets) - 1 if self.level == "sequence" else int(offsets[-1])
         self.count, self.n_sequences = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.max, self.mean, self.sum_squares = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.float64)
+        self.max, self.mean, self.sum_squares = (
+            np.zeros(n, np.float32),
+            np.zeros(n, np.float32),
+            np.zeros(n, np.float64),
+        )
         self.histogram = np.zeros((n, HISTOGRAM_BINS), np.uint32)
 
     def add(self, first: int, indptr: np.ndarray, token: np.ndarray, value: np.ndarray) -> None:

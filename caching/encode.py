@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def encode_block(
-    subject: Subject, coder: SparseCoder, sequences: list[Tokens], base: int, settings: CacheSettings, observer: Observer
+    subject: Subject,
+    coder: SparseCoder,
+    sequences: list[Tokens],
+    base: int,
+    settings: CacheSettings,
+    observer: Observer,
 ) -> dict[str, np.ndarray]:
     """Codes of consecutive sequences as the tensors of a block.
 

@@ -149,6 +149,8 @@ def _encode_blocks(
     for block, (first, last) in zip(manifest["blocks"], plan, strict=False):
         if not (folder / block["file"]).exists() or block["first"] != first or block["last"] > last:
             raise FormatError(folder / block["file"], f"the finished block of sequences {first}:{last}", "none")
+    if done and manifest["blocks"][-1]["last"] < plan[done - 1][1]:
+        return  # max_tokens ended the run inside that block
     total = settings.max_tokens or (int(corpus.lengths.sum()) if subject.kind == "protein" else None)
     with Stage(observer or Silent(), "encoding", total, "token") as stage:
         stage.advance(manifest["n_tokens"])

@@ -47,7 +47,9 @@ class ActivationCache:
         """
         manifest = read_manifest(path)
         if not manifest["complete"] and not manifest["blocks"]:
-            raise FormatError(path, "a cache with finished blocks", "none yet; run the same `autointerp cache` command again")
+            raise FormatError(
+                path, "a cache with finished blocks", "none yet; run the same `autointerp cache` command again"
+            )
         return cls(Path(path), manifest)
 
     def __len__(self) -> int:
@@ -105,7 +107,9 @@ class ActivationCache:
         FormatError : the cache is unfinished; statistics are written last.
         """
         if not self.complete:
-            raise FormatError(self.path, "a finished cache", "an unfinished one; run the same `autointerp cache` command again")
+            raise FormatError(
+                self.path, "a finished cache", "an unfinished one; run the same `autointerp cache` command again"
+            )
         return map_tensors(self.path / FEATURES)
 
     def verify(self) -> list[str]:

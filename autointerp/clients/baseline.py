@@ -1,0 +1,111 @@
+"""``baseline``: a backend without an LLM. It answers a request's structured task by counting.
+
+It explains by the tokens enriched at and around the peaks (``statistics.patterns``) and by enriched metadata terms, and it judges
+examples by scoring them with the pattern that the explanation states: how far simple statistics go, in every report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from autointerp.clients.backend import client
+from autointerp.clients.spec import ModelSpec
+from autointerp.records import Capabilities, Example, Failure, Outcome, Request, Response, Task, Usage
+from autointerp.statistics.patterns import Context, Pattern, find_pattern, parse_pattern
+
+METADATA_COLUMNS = ("protein_families", "keywords", "go_terms")
+NOTHING = "No token, motif or position is enriched where it fires."
+
+
+@client("baseline")
+class Baseline:
+    """Answers tasks of kind ``explain``, ``detection`` and ``fuzzing`` from their examples; free, offline, deterministic."""
+
+    capabilities = Capabilities(schema=True, tasks=True, free=True)
+    version = "1"
+    needs_model = False
+
+    def __init__(self, spec: ModelSpec, **_: object) -> None:
+        self.spec = spec
+
+    async def generate(self, request: Request) -> Outcome:
+        """Answer in the form that the request's schema asks for."""
+        if request.task is None:
+            return Failure("bad_request", "baseline answers structured tasks only; this request carries none")
+        if request.task.kind == "explain":
+            answer: dict[str, object] = {"explanation": explain(request.task)}
+        elif request.task.kind in ("detection", "fuzzing"):
+            answer = {"answers": judge(request.task)}
+        else:
+            return Failure("bad_request", f"baseline cannot answer a task of kind {request.task.kind!r}")
+        return Response(json.dumps(answer, ensure_ascii=False), Usage(), 0.0, "stop", f"baseline@{self.version}")
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def explain(task: Task) -> str:
+    """A sentence, then the pattern in full."""
+    whole = task.level == "sequence"
+    positives = [(_context(e), None if whole else int(np.argmax(e.activations))) for e in task.examples]
+    pattern = find_pattern(positives, [_context(e) for e in task.negatives])
+    terms = enriched_terms(task.examples, task.negatives)
+    sentence = _sentence(pattern) if pattern else NOTHING
+    if terms:
+        sentence += " Enriched in: " + "; ".join(terms) + "."
+    return f"{sentence} Pattern: {pattern.text()}" if pattern else sentence
+
+
+def judge(task: Task) -> list[int]:
+    """1 for each example that reaches the stated pattern's threshold (at a marked token, for fuzzing), else 0."""
+    pattern = parse_pattern(task.explanation)
+    if pattern is None:
+        return [0] * len(task.examples)
+    marks: Sequence[Sequence[int] | None] = task.marks if task.kind == "fuzzing" else [None] * len(task.examples)
+    return [int(pattern.active(_context(e), at)) for e, at in zip(task.examples, marks, strict=True)]
+
+
+def enriched_terms(positives: Sequence[Example], negatives: Sequence[Example], most: int = 3) -> list[str]:
+    """Metadata terms that stand at least three times as often with the feature as without, by group, strongest first."""
+
+    def counts(examples: Sequence[Example]) -> tuple[Counter[str], int]:
+        by_group: dict[int, set[str]] = {}
+        for example in examples:
+            terms = by_group.setdefault(example.group, set())
+            for column in METADATA_COLUMNS:
+                if column in example.metadata:
+                    terms.update(t.strip() for t in re.split(r";", str(example.metadata[column] or "")) if t.strip())
+        return Counter(t for terms in by_group.values() for t in terms), max(len(by_group), 1)
+
+    (with_it, n), (without, m) = counts(positives), counts(negatives)
+    ratio = {t: (c / n) / ((without[t] + 0.5) / m) for t, c in with_it.items() if c >= max(3, n / 4)}
+    best = sorted((t for t in ratio if ratio[t] >= 3), key=lambda t: (-ratio[t], t))[:most]
+    return [f"{t} ({with_it[t]} of {n} groups, {without[t]} of {m} without)" for t in best]
+
+
+def _context(example: Example) -> Context:
+    return example.tokens, example.at_start, example.at_end
+
+
+def _sentence(pattern: Pattern) -> str:
+    if pattern.columns[0].offset is None:
+        return "Fires on sequences rich in " + ", ".join(_shown(t) for t in pattern.columns[0].weights) + "."
+    parts = []
+    for column in pattern.columns:
+        tokens = " or ".join(_shown(t) for t in column.weights)
+        place = (
+            "on"
+            if column.offset == 0
+            else f"{abs(column.offset or 0)} {'after' if (column.offset or 0) < 0 else 'before'}"
+        )
+        parts.append(f"{place} {tokens}")
+    return "Fires " + ", ".join(parts) + "."
+
+
+def _shown(token: str) -> str:
+    return {"^": "the start", "$": "the end"}.get(token) or (token.upper() if len(token) == 1 else repr(token))

@@ -1,0 +1,89 @@
+"""Answers that are already known, and requests that are already under way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+from autointerp.clients.backend import Send
+from autointerp.clients.journal import Journal
+from autointerp.records import Failure, Outcome, Request, Response
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A request under way, with those who wait for it."""
+
+    task: asyncio.Task[Outcome]
+    waiting: int = 0
+    claimed: bool = False
+    """Someone has the answer already; the others get it as read from the cache, so that it is counted once."""
+
+
+class Cache:
+    """Answers from the journal, or sends each distinct request once however many ask for it.
+
+    Parameters
+    ----------
+    inner : the layer below.
+    journal : holds the answers.
+    identity : what else the answer depends on (:attr:`ModelSpec.identity` and the backend's version).
+    with_task : whether the backend answers from ``Request.task``.
+    """
+
+    def __init__(self, inner: Send, journal: Journal, identity: str, *, with_task: bool) -> None:
+        self._inner, self._journal, self._identity, self._with_task = inner, journal, identity, with_task
+        self._flights: dict[str, Flight] = {}
+        self.hits = 0
+
+    async def generate(self, request: Request) -> Outcome:
+        """Answer ``request``. Cancelling one of several who wait does not cancel it; cancelling the last does."""
+        key = request.key(self._identity, with_task=self._with_task)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = Flight(asyncio.create_task(self._fetch(request, key)))
+            flight.task.add_done_callback(partial(self._land, key, flight))
+        flight.waiting += 1
+        try:
+            outcome = await asyncio.shield(flight.task)
+        except asyncio.CancelledError:
+            if flight.task.cancelled() and not _being_cancelled():
+                return Failure("cancelled", "the client was closed while the request was in flight")
+            if flight.waiting == 1 and not flight.task.done():
+                await self._cancel(key, flight)
+            raise
+        finally:
+            flight.waiting -= 1
+        if flight.claimed and isinstance(outcome, Response):
+            self.hits += 1
+            return outcome.from_cache()
+        flight.claimed = True
+        return outcome
+
+    async def _fetch(self, request: Request, key: str) -> Outcome:
+        known = await self._journal.lookup(key)
+        if known is not None:
+            self.hits += 1
+            return known.from_cache()
+        return await self._inner(request, key)
+
+    def _land(self, key: str, flight: Flight, *_: object) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    async def _cancel(self, key: str, flight: Flight) -> None:
+        self._land(key, flight)
+        flight.task.cancel()
+        await asyncio.wait([flight.task])
+        if not flight.task.cancelled():
+            flight.task.exception()  # seen, so that asyncio does not complain about it later
+
+    async def aclose(self) -> None:
+        """Cancel what is still under way and wait until it is written down."""
+        await asyncio.gather(*(self._cancel(key, flight) for key, flight in list(self._flights.items())))
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

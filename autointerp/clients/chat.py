@@ -1,0 +1,111 @@
+"""The chat-completions wire format: what is sent, and how an answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autointerp.clients.classify import classify
+from autointerp.clients.spec import ModelSpec
+from autointerp.records import Failure, Outcome, Request, Response, Usage
+
+FINISHES = {"content_filter": "refusal"}
+
+
+def flag(text: str) -> bool:
+    """Parse ``true``/``false``."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError("not true or false")
+    return text.lower() in ("true", "1")
+
+
+def temperature(text: str) -> float | None:
+    """Parse a temperature, or ``default`` for sending none."""
+    return None if text == "default" else float(text)
+
+
+SAMPLING: Mapping[str, Callable[[str], Any]] = {"temperature": temperature, "top_p": float, "schema": flag}
+"""Options of every backend over HTTP; ``schema=false`` sends no schema, for servers that cannot enforce one."""
+
+
+def chat_body(spec: ModelSpec, request: Request, *, limit: str = "max_tokens") -> dict[str, Any]:
+    """The JSON body of a chat completion; the same bytes for the same request.
+
+    Parameters
+    ----------
+    limit : the field that bounds the answer's length.
+    """
+    options = spec.answer_options()
+    body: dict[str, Any] = {
+        "model": spec.model,
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        limit: request.max_tokens,
+    }
+    if (heat := options.pop("temperature", request.temperature)) is not None:
+        body["temperature"] = heat
+    if options.pop("schema", True) and request.schema is not None:
+        schema = dict(request.schema)
+        wrapped = {"name": "answer", "strict": is_strict(schema), "schema": schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": wrapped}
+    return body | options
+
+
+def is_strict(schema: Any) -> bool:
+    """Whether a JSON schema closes every object and requires all of its properties, as OpenAI's strict mode demands."""
+    if isinstance(schema, list):
+        return all(is_strict(item) for item in schema)
+    if not isinstance(schema, dict):
+        return True
+    if schema.get("type") == "object":
+        properties = schema.get("properties", {})
+        if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(properties):
+            return False
+        return all(is_strict(value) for value in properties.values())
+    return all(is_strict(value) for value in schema.values())
+
+
+def chat_answer(body: Any, *, trust_cost: bool = False) -> Outcome:
+    """Read a chat completion that came with status 200.
+
+    Parameters
+    ----------
+    trust_cost : take ``usage.cost`` as dollars (OpenRouter).
+    """
+    if not isinstance(body, dict):
+        return _bad("not a JSON object")
+    choices = body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    if error := body.get("error") or first.get("error"):  # OpenRouter: trouble after the model began comes with 200
+        code = error.get("code") if isinstance(error, dict) else None
+        return classify("openai", code if isinstance(code, int) else 502, {"error": error})
+    message = first.get("message")
+    if not isinstance(message, dict):
+        return _bad("no choices[0].message")
+    finish = first.get("finish_reason") or "stop"
+    text, refusal = message.get("content"), message.get("refusal")
+    if refusal and not text:
+        text, finish = refusal, "refusal"
+    if not isinstance(text, str):
+        if finish not in ("length", "content_filter"):  # a reasoning model may spend its whole allowance unseen
+            return _bad("no text in choices[0].message.content")
+        text = ""
+    usage = body.get("usage")
+    cost = usage.get("cost") if trust_cost and isinstance(usage, dict) else None
+    return Response(
+        text=text,
+        usage=_usage(usage),
+        cost_usd=float(cost) if isinstance(cost, int | float) else None,
+        finish=FINISHES.get(finish, finish),
+        model=str(body.get("model") or ""),
+    )
+
+
+def _usage(usage: Any) -> Usage | None:
+    if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
+        return None
+    details = usage.get("prompt_tokens_details") or {}
+    return Usage(usage["prompt_tokens"], usage.get("completion_tokens") or 0, details.get("cached_tokens") or 0)
+
+
+def _bad(what: str) -> Failure:
+    return Failure("bad_answer", f"the server's answer is not a chat completion: {what}", retryable=True)

@@ -1,0 +1,40 @@
+"""Keys: where they come from, which host may see them, and how they stay out of every message."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+
+from autointerp.clients.spec import ModelSpec
+from autointerp.errors import ClientError
+from autointerp.records import Failure
+
+KEY_SHAPED = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_*.-]{4,}")
+
+
+def find_key(spec: ModelSpec, api_key: str | None) -> str | None:
+    """The key to send for ``spec``: the explicit one, or the environment's, for the host that it belongs to.
+
+    Raises
+    ------
+    ClientError : the provider's own host is meant and its variable is not set; or the key cannot be one.
+    """
+    backend = spec.backend
+    own, other = getattr(backend, "key_variable", None), getattr(backend, "url_key_variable", None)
+    variable = own if spec.url is None else other
+    key = (api_key if api_key is not None else os.environ.get(variable, "") if variable else "").strip()
+    if not key:
+        if spec.url is None and own:
+            raise ClientError(f"{spec.name} needs a key: set {own} (or pass api_key= to connect)")
+        return None
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ClientError(f"the key for {spec.name} holds characters that no key has; check {variable or 'api_key='}")
+    return key
+
+
+def redacted(failure: Failure, key: str | None) -> Failure:
+    """``failure`` with the key, and whatever looks like one, cut out of its message."""
+    message = failure.message.replace(key, "***") if key else failure.message
+    message = KEY_SHAPED.sub("***", message)
+    return failure if message == failure.message else replace(failure, message=message)

@@ -1,0 +1,111 @@
+"""One attempt, accounted for: money set aside, a row in the journal, the request sent, both settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from autointerp.clients.budget import Budget
+from autointerp.clients.classify import NotSent, maybe_billed
+from autointerp.clients.journal import Journal
+from autointerp.clients.keys import redacted
+from autointerp.clients.prices import Price
+from autointerp.errors import AutointerpError
+from autointerp.records import Client, Failure, Outcome, Request, Response
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Sends an attempt through a bare client and writes down what it may cost before, and what it did cost after.
+
+    Parameters
+    ----------
+    client : the bare client.
+    journal : where attempts are written.
+    price : None for a free backend, or for an unpriced one without a budget.
+    timeout_s : seconds that an attempt may take.
+    key : the API key, to cut out of messages.
+    """
+
+    def __init__(
+        self, client: Client, journal: Journal, price: Price | None, timeout_s: float, key: str | None = None
+    ) -> None:
+        self._client, self._journal, self._price, self._timeout, self._key = client, journal, price, timeout_s, key
+        self.budgets: list[Budget] = []
+        self.sent = 0
+
+    async def __call__(self, request: Request, key: str) -> Outcome:
+        """Send ``request`` once; every budget must have room for its worst case, or it is not sent."""
+        reserved = self._price.worst(request) if self._price is not None else None
+        held: list[Budget] = []
+        try:
+            for budget in tuple(self.budgets):
+                if not await budget.acquire(reserved or 0.0):
+                    _settle(held, reserved, 0.0)
+                    return NotSent("budget", f"the budget of ${budget.limit:g} has ${budget.left:.4f} left; not sent")
+                held.append(budget)
+            spec = self._client.spec.text
+            attempt = await self._journal.begin(key, spec=spec, tag=request.tag, reserved_usd=reserved)
+        except BaseException:
+            _settle(held, reserved, 0.0)
+            raise
+        outcome: Outcome = Failure("cancelled", "cancelled while in flight")
+        try:
+            self.sent += 1
+            outcome = await self._send(request)
+        except AutointerpError as error:
+            outcome = NotSent("internal", str(error))
+            raise
+        finally:
+            _settle(held, reserved, _cost(outcome))
+            await _uninterrupted(self._journal.finish(attempt, outcome))
+        return outcome
+
+    async def _send(self, request: Request) -> Outcome:
+        try:
+            async with asyncio.timeout(self._timeout):
+                outcome = await self._client.generate(request)
+        except TimeoutError:
+            return Failure("timeout", f"no answer within {self._timeout:g} s", retryable=True)
+        except AutointerpError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of one backend must not end the run of all features
+            log.debug("%s raised %s", type(self._client).__name__, type(error).__name__)
+            return redacted(Failure("internal", f"{type(error).__name__}: {error}"[:400]), self._key)
+        if isinstance(outcome, Failure):
+            return redacted(outcome, self._key)
+        return replace(outcome, cost_usd=self._dollars(outcome))
+
+    def _dollars(self, answer: Response) -> float | None:
+        if answer.cost_usd is not None:
+            return answer.cost_usd
+        if self._price is None:
+            return 0.0 if self._client.capabilities.free else None
+        return self._price.cost(answer.usage) if answer.usage is not None else None
+
+
+def _cost(outcome: Outcome) -> float | None:
+    """Dollars that an attempt cost, None when it may have cost something that never became known."""
+    if isinstance(outcome, Response):
+        return outcome.cost_usd
+    return None if maybe_billed(outcome) else 0.0
+
+
+def _settle(budgets: list[Budget], reserved: float | None, actual: float | None) -> None:
+    for budget in budgets:
+        budget.settle(reserved or 0.0, actual)
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work`` to its end even if this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -1,0 +1,7 @@
+"""``python -m autointerp.commands``."""
+
+import sys
+
+from autointerp.commands import main
+
+sys.exit(main())

@@ -1,0 +1,140 @@
+"""``autointerp inspect``: what a folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from tyro.conf import Positional
+
+from autointerp.errors import FormatError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Say what a corpus, cache, coder or run folder holds."""
+
+    path: Annotated[Path, Positional]
+    """The folder."""
+    verify: bool = False
+    """Compare a cache's files with their checksums."""
+
+    POSITIONAL: ClassVar[bool] = True
+
+
+def run(config: Config) -> int:
+    """Print the description; 1 if ``--verify`` finds damage."""
+    print(describe(config.path))
+    if not config.verify:
+        return 0
+    from autointerp.cache import ActivationCache
+
+    problems = ActivationCache.open(config.path).verify()
+    print("\n".join(problems) or "every file matches its checksum")
+    return 1 if problems else 0
+
+
+def describe(path: Path) -> str:
+    """A few lines about the folder at ``path``.
+
+    Raises
+    ------
+    FormatError : it is none of ours.
+    """
+    path = Path(path)
+    for marker, reader in KINDS.items():
+        if (path / marker).exists():
+            return _table(reader(path))
+    found = "no such folder" if not path.is_dir() else ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder"
+    raise FormatError(path, "a corpus, cache, coder or run folder", found)
+
+
+def _table(rows: Iterable[tuple[str, object]]) -> str:
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _corpus(path: Path) -> Iterable[tuple[str, object]]:
+    from autointerp.corpus import Corpus
+
+    corpus = Corpus.open(path)
+    lengths = np.asarray(corpus.lengths)
+    sizes = np.unique(np.asarray(corpus.groups), return_counts=True)[1]
+    yield "corpus", f"{path} ({corpus.kind})"
+    yield "sequences", f"{len(corpus):,}, {lengths.sum():,} characters (median {np.median(lengths):.0f}, longest {lengths.max():,})"
+    yield "groups", f"{len(sizes):,}, the largest of {sizes.max():,}"
+    yield "metadata", ", ".join(corpus.metadata_columns) or "none"
+    types = corpus.annotations["type"].value_counts().to_pylist()
+    listed = sorted(((t["counts"], t["values"]) for t in types), reverse=True)
+    yield "annotations", ", ".join(f"{name} {count:,}" for count, name in listed) or "none"
+    yield "digest", corpus.digest
+
+
+def _cache(path: Path) -> Iterable[tuple[str, object]]:
+    from autointerp.cache import ActivationCache
+
+    cache = ActivationCache.open(path)
+    m = cache.manifest
+    state = "" if cache.complete else " — unfinished: the same `autointerp cache` command continues it"
+    yield "cache", f"{path}, level {cache.level}{state}"
+    yield "subject", f"{m['subject']['name']} at {m['subject']['hook']}, {m['subject']['dtype']}"
+    yield "coder", f"{m['coder']['architecture']}, {m['coder']['d_in']} → {cache.n_features:,} features, k {m['coder']['k']}"
+    yield "tokens", f"{cache.n_tokens:,} in {cache.n_sequences:,} sequences"
+    per_token = m["n_activations"] / max(cache.n_sequences if cache.level == "sequence" else cache.n_tokens, 1)
+    yield "activations", f"{m['n_activations']:,} ({per_token:.1f} a {cache.level}, {m['value_dtype']})"
+    size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    yield "disk", f"{size / 1e6:,.1f} MB, {size / max(m['n_activations'], 1):.2f} bytes an activation"
+    if cache.complete:
+        count = cache.statistics["count"]
+        total = cache.n_sequences if cache.level == "sequence" else cache.n_tokens
+        dense = int((count > 0.1 * total).sum())
+        yield "features", f"{(count > 0).sum():,} alive, {(count == 0).sum():,} dead, {dense:,} fire on more than 10 %"
+        edges = [-np.inf, -5, -4, -3, -2, -1, np.inf]
+        counts = np.histogram(cache.statistics["log10_frequency"][count > 0], edges)[0]
+        names = ["< 1e-5", "1e-5", "1e-4", "1e-3", "1e-2", "≥ 1e-1"]
+        yield "frequency", ", ".join(f"{name}: {n:,}" for name, n in zip(names, counts, strict=True))
+
+
+def _coder(path: Path) -> Iterable[tuple[str, object]]:
+    from autointerp.coders import load_coder
+
+    coder = load_coder(path)
+    yield "coder", f"{path} ({coder.architecture})"
+    yield "shape", f"{coder.d_in} → {coder.n_features:,} features → {coder.d_out}, k {coder.k}"
+    yield "digest", coder.digest
+    yield from ((name, value) for name, value in coder.metadata.items() if not isinstance(value, (dict, list)))
+
+
+def _run(path: Path) -> Iterable[tuple[str, object]]:
+    from autointerp.store import RunStore
+
+    with RunStore.open(path, readonly=True) as store:
+        explanations, scores, spend = store.explanations(), store.scores().to_pylist(), store.spend()
+        failed = sum(f is not None for f in explanations["failure"].to_pylist())
+        yield "run", path
+        yield "explanations", f"{len(explanations) - failed:,} ({failed} failed), {len(store.skipped()):,} features skipped"
+        for name in sorted({s["scorer"] for s in scores}):
+            for null in (False, True):
+                values = [s["value"] for s in scores if s["scorer"] == name and bool(s["is_null"]) == null and s["value"] is not None]
+                if values:
+                    yield f"{name}{' null' if null else ''}", f"median {np.median(values):.3f} over {len(values):,} features"
+        yield "requests", f"{spend.attempts:,} sent, {spend.answers:,} answered, {spend.failed:,} failed"
+        yield "tokens", f"{spend.input_tokens:,} in ({spend.cached_tokens:,} cached), {spend.output_tokens:,} out"
+        maybe = f", up to ${spend.maybe_usd:.4f} more for attempts that were cut off" if spend.maybe_usd else ""
+        unpriced = f", {spend.unpriced:,} answers of unknown price" if spend.unpriced else ""
+        yield "spend", f"${spend.confirmed_usd:.4f} confirmed{maybe}{unpriced}"
+
+
+KINDS: dict[str, Callable[[Path], Iterable[tuple[str, Any]]]] = {
+    "corpus.json": _corpus,
+    "cache.json": _cache,
+    "run.db": _run,
+    "coder.json": _coder,
+    "cfg.json": _coder,
+    "ae.pt": _coder,
+}
+"""The file by which each kind of folder is known."""

@@ -1,0 +1,5 @@
+"""Names of explainers; ``@explainer("name")`` adds one."""
+
+from autointerp.registry import Registry
+
+explainer = Registry("explainer", {"default": "autointerp.explainers.default"})

@@ -1,0 +1,109 @@
+"""What a run will ask for, from the real prompts, without asking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autointerp.clients.prices import estimate_tokens
+from autointerp.records import Explanation, Request
+
+if TYPE_CHECKING:
+    from autointerp.clients import ConnectedClient
+    from autointerp.store import RunStore
+
+PLACEHOLDER = (
+    "The feature responds to a particular motif or meaning that the marked tokens share, described here in one sentence. "
+    * 2
+)
+TYPICAL_OUTPUT = 0.25
+"""Share of ``max_tokens`` that a typical answer uses; the low end of the price."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Requests, tokens and dollars of a run that has not been made; re-asks after unreadable answers are not in it.
+
+    ``low_usd`` assumes short answers, ``high_usd`` answers as long as allowed; both None if a price is unknown.
+    """
+
+    features: int
+    """Features that would be explained (extrapolated from ``sampled`` ones)."""
+    sampled: int
+    """Eligible features whose prompts were really built."""
+    requests: int
+    stored: int
+    """Requests among the sampled ones whose answers the store has; not counted in ``requests``."""
+    input_tokens: int
+    """Upper estimate."""
+    max_output_tokens: int
+    low_usd: float | None
+    high_usd: float | None
+
+    def __str__(self) -> str:
+        price = (
+            "price unknown"
+            if self.high_usd is None
+            else "free"
+            if self.high_usd == 0
+            else f"${self.low_usd:.2f} to ${self.high_usd:.2f}"
+        )
+        return (
+            f"{self.features:,} features, {self.requests:,} requests, at most {self.input_tokens:,} input and "
+            f"{self.max_output_tokens:,} output tokens: {price} (prompts built for {self.sampled} features; {self.stored} answers stored)"
+        )
+
+
+@dataclass
+class Tally:
+    """Sums over the requests of sampled features."""
+
+    requests: int = 0
+    stored: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    low: float | None = 0.0
+    high: float | None = 0.0
+
+    def add(self, requests: Sequence[Request], client: ConnectedClient, store: RunStore) -> None:
+        """Count ``requests`` through ``client``; what ``store`` has is free."""
+        for request in requests:
+            if store.get_response(client.key(request)) is not None:
+                self.stored += 1
+                continue
+            tokens = sum(estimate_tokens(m.content) for m in request.messages)
+            self.requests += 1
+            self.input_tokens += tokens
+            self.output_tokens += request.max_tokens
+            if client.capabilities.free and client.price is None:
+                continue
+            if client.price is None or self.low is None or self.high is None:
+                self.low = self.high = None
+                continue
+            low = (tokens * client.price.input * 0.6 + TYPICAL_OUTPUT * request.max_tokens * client.price.output) / 1e6
+            self.low += low
+            self.high += client.price.worst(request)
+
+    def scaled(self, features: int, sampled: int) -> Estimate:
+        """The estimate for ``features`` features."""
+        factor = features / sampled if sampled else 0.0
+
+        def scale(value: float) -> int:
+            return round(value * factor)
+
+        return Estimate(
+            features,
+            sampled,
+            scale(self.requests),
+            self.stored,
+            scale(self.input_tokens),
+            scale(self.output_tokens),
+            None if self.low is None else self.low * factor,
+            None if self.high is None else self.high * factor,
+        )
+
+
+def placeholder(feature: int, explainer: str) -> Explanation:
+    """An explanation of typical length, to build scoring prompts with."""
+    return Explanation(feature, PLACEHOLDER, explainer)

@@ -1,0 +1,111 @@
+"""Free-form pipes: plans driven by a client, steps chained and branched, items flowing through with a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from autointerp.records import Client, Failure, Plan
+
+T = TypeVar("T")
+Step = Callable[[Any], Any]
+
+FATAL = frozenset({"budget", "auth", "quota", "cancelled"})
+"""Failures that every further request would meet as well: they stop a run instead of being recorded."""
+
+
+class Stopped(Exception):
+    """A failure that ends the run; what was under way stays undone, so that it is done on resumption."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.kind}: {failure.message}")
+        self.failure = failure
+
+
+async def drive(plan: Plan[T], client: Client) -> T:
+    """Run a plan: send each round's requests at once through ``client``, feed the outcomes back, return the result.
+
+    Raises
+    ------
+    Stopped : a request failed in a way that every other one would (budget, key, quota).
+    """
+    try:
+        requests = next(plan)
+        while True:
+            outcomes = await asyncio.gather(*(client.generate(request) for request in requests))
+            for outcome in outcomes:
+                if isinstance(outcome, Failure) and outcome.kind in FATAL:
+                    raise Stopped(outcome)
+            requests = plan.send(outcomes)
+    except StopIteration as end:
+        return end.value
+    finally:
+        plan.close()
+
+
+def pipe(
+    step: Step | Iterable[Step], *, before: Step | None = None, after: Step | None = None
+) -> Callable[[Any], Awaitable[Any]]:
+    """Chain ``before``, ``step`` and ``after`` into one async step; plain functions and coroutines mix.
+
+    A list of steps branches: all get the same item, side by side, and ``after`` gets the list of their results.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> double = pipe(lambda x: 2 * x, after=str)
+    >>> asyncio.run(pipe([double, double], before=int)("21"))
+    ['42', '42']
+    """
+    branches = [step] if callable(step) else list(step)
+
+    async def run(item: Any) -> Any:
+        if before is not None:
+            item = await _call(before, item)
+        results = await asyncio.gather(*(_call(branch, item) for branch in branches))
+        result = results[0] if callable(step) else results
+        return result if after is None else await _call(after, result)
+
+    return run
+
+
+async def flow(items: Iterable[Any], *steps: Step, in_flight: int = 64) -> AsyncIterator[Any]:
+    """Send ``items`` through ``steps`` one after another, at most ``in_flight`` at a time; yield results as they come.
+
+    Items are pulled only when there is room, so memory is bounded whatever their number.
+    """
+    source = iter(items)
+    active: set[asyncio.Task[Any]] = set()
+
+    async def through(item: Any) -> Any:
+        for step in steps:
+            item = await _call(step, item)
+        return item
+
+    try:
+        exhausted = False
+        while active or not exhausted:
+            while not exhausted and len(active) < in_flight:
+                item = await asyncio.to_thread(next, source, _END)
+                if item is _END:
+                    exhausted = True
+                else:
+                    active.add(asyncio.create_task(through(item)))
+            if active:
+                done, active = await asyncio.wait(active, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+    finally:
+        for task in active:
+            task.cancel()
+        await asyncio.gather(*active, return_exceptions=True)
+
+
+_END = object()
+
+
+async def _call(step: Step, item: Any) -> Any:
+    result = step(item)
+    return await result if inspect.isawaitable(result) else result

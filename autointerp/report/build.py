@@ -1,0 +1,142 @@
+"""Build a report: features.csv, features.parquet, report.html in the run's folder."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autointerp.errors import UsageError
+from autointerp.files import atomic, write_text
+from autointerp.report import figures
+from autointerp.report.tables import feature_table, score_summary, score_values
+
+if TYPE_CHECKING:
+    from autointerp.store import RunStore
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
+h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
+table{border-collapse:collapse;font-size:.85rem;width:100%}th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #eee;
+vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.figures{display:flex;flex-wrap:wrap;gap:1rem}.figures svg{max-width:100%;height:auto}
+pre{background:#f6f6f6;padding:.8rem;overflow-x:auto;font-size:.85rem}.quiet{color:#666}
+@media(prefers-color-scheme:dark){body{background:#16181c;color:#e6e6e6}pre{background:#22252b}.figures svg{background:#fff;border-radius:6px}
+td,th{border-color:#333}h2{border-color:#444}.quiet{color:#aaa}}
+"""
+
+Section = tuple[str, str]
+"""(heading, HTML)."""
+
+
+def write_report(store: RunStore, *, extra: Sequence[Section] = ()) -> Path:
+    """Write ``features.csv``, ``features.parquet`` and ``report.html`` beside ``run.db``; return the page's path.
+
+    Parameters
+    ----------
+    extra : further sections, shown after the figures.
+
+    Raises
+    ------
+    UsageError : the run has no explanations yet.
+    """
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table = feature_table(store)
+    if not len(table):
+        raise UsageError(f"{store.folder}: no explanations yet, so there is nothing to report")
+    with atomic(store.folder / "features.parquet") as path:
+        pyarrow.parquet.write_table(table, path)
+    with atomic(store.folder / "features.csv") as path:
+        pyarrow.csv.write_csv(table, path)
+    page = store.folder / "report.html"
+    write_text(page, _page(store, table.to_pydict(), extra))
+    return page
+
+
+def _page(store: RunStore, table: dict[str, list[Any]], extra: Sequence[Section]) -> str:
+    scores = score_values(store)
+    title = f"{len(table['feature']):,} features of {store.folder.name}"
+    drawn = [figures.distributions(scores), figures.by_quantile(scores), figures.pairs(scores, table), figures.frequency(table, scores)]
+    sections: list[Section] = [
+        ("Scores", f"<pre>{html.escape(chr(10).join(score_summary(store)))}</pre>{_counts(store, table)}"),
+        ("Figures", f'<div class="figures">{"".join(d for d in drawn if d)}</div>'),
+        *extra,
+        ("Features", _features(table, list(scores))),
+        ("Conditions", _conditions(store)),
+    ]
+    body = "".join(f"<h2>{html.escape(name)}</h2>{content}" for name, content in sections)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
+    )
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table; numbers right-aligned, everything escaped."""
+
+    def cell(value: object) -> str:
+        if isinstance(value, float):
+            return f'<td class="n">{"–" if np.isnan(value) else f"{value:.3g}"}</td>'
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+            return f'<td class="n">{value:,}</td>'
+        return f"<td>{html.escape('–' if value is None else str(value))}</td>"
+
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    return f"<table><tr>{head}</tr>{''.join('<tr>' + ''.join(map(cell, row)) + '</tr>' for row in rows)}</table>"
+
+
+def _counts(store: RunStore, table: dict[str, list[Any]]) -> str:
+    spend, skipped = store.spend(), store.skipped().to_pylist()
+    failed = sum(f is not None for f in table["failure"])
+    single = sum(n == 1 for n in table["n_groups"])
+    reasons: dict[str, int] = {}
+    for row in skipped:
+        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    lines = [
+        f"{len(table['feature']) + len(skipped):,} features attempted, {len(skipped):,} skipped"
+        + (f" ({'; '.join(f'too few {k}: {v:,}' for k, v in sorted(reasons.items()))})" if reasons else "")
+        + f", {failed:,} explanations failed, {single:,} features fire in one group only",
+        f"{spend.attempts:,} requests, {spend.input_tokens:,} tokens in ({spend.cached_tokens:,} cached), {spend.output_tokens:,} out, "
+        f"${spend.confirmed_usd:.4f} confirmed, up to ${spend.maybe_usd:.4f} for attempts cut off, {spend.unpriced:,} answers unpriced",
+    ]
+    if problems := store.failures():
+        lines.append("failed attempts: " + ", ".join(f"{kind} {n:,}" for kind, n in problems.items()))
+    return "".join(f'<p class="quiet">{html.escape(line)}</p>' for line in lines)
+
+
+def _features(table: dict[str, list[Any]], scorers: list[str], most: int = 2000) -> str:
+    first = f"{scorers[0]}_value" if scorers else None
+    order = range(len(table["feature"]))
+    if first:
+        order = sorted(order, key=lambda i: -1.0 if table[first][i] is None else table[first][i], reverse=True)  # type: ignore[assignment]
+    rows = []
+    for i in list(order)[:most]:
+        cells: list[object] = [table["feature"][i], table["explanation"][i] or f"({table['failure'][i]})", table["frequency"][i]]
+        for name in scorers:
+            value, low, high = (table[f"{name}_{k}"][i] for k in ("value", "ci_low", "ci_high"))
+            cells += ["–" if value is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"]
+            null = table.get(f"{name}_null", [None] * len(table["feature"]))[i]
+            cells += ["–" if null is None else f"{null:.2f}"]
+        rows.append(cells)
+    header = ["feature", "explanation", "frequency", *(h for name in scorers for h in (f"{name} [95 %]", "null"))]
+    cut = f'<p class="quiet">The best {most:,} are shown; features.csv holds all.</p>' if len(table["feature"]) > most else ""
+    return html_table(header, rows) + cut
+
+
+def _conditions(store: RunStore) -> str:
+    explained = store.explanations()
+    facts = {
+        "explainers": ", ".join(sorted(set(explained["explainer"].to_pylist()))),
+        "explained by": ", ".join(sorted(set(explained["client"].to_pylist()))),
+        "judged by": ", ".join(sorted(set(store.scores()["client"].to_pylist()))),
+        "scorers": ", ".join(sorted(set(store.scores()["scorer"].to_pylist()))),
+        **{name: str(value) for name, value in store.study().items()},
+        "intervals": "Wilson with a design effect for prompts, TPR and TNR combined by MOVER, 95 %",
+        "null": "the same trials judged with another feature's explanation",
+    }
+    return html_table(("condition", "value"), list(facts.items()))

@@ -1,0 +1,106 @@
+"""Tables of a run: one row per feature, and one line per scorer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from autointerp.statistics.intervals import bootstrap_median
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from autointerp.store import RunStore
+
+
+def short(name: str) -> str:
+    """``detection@1?examples_per_prompt=10`` to ``detection``."""
+    return name.partition("@")[0]
+
+
+def feature_table(store: RunStore) -> pa.Table:
+    """One row per explained feature: statistics, explanation, and per scorer value, interval, failures and null.
+
+    Where a run holds several explainers, clients or versions of a scorer, each gets rows or columns of its own.
+    """
+    import pyarrow as pa
+
+    scores: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(dict)
+    rows = store.scores().to_pylist()
+    names = column_names(rows)
+    for row in rows:
+        prefix = names[(row["scorer"], row["client"])]
+        cell = scores[(row["feature"], row["explainer"], row["explainer_client"])]
+        if row["is_null"]:
+            cell |= {f"{prefix}_null": row["value"], f"{prefix}_null_partner": row["partner"]}
+        else:
+            metrics = orjson.loads(row["metrics"])
+            cell |= {f"{prefix}_{key}": row[key] for key in ("value", "ci_low", "ci_high", "n", "n_failed")}
+            cell |= {f"{prefix}_{key}": metrics.get(key) for key in ("tpr", "tnr")}
+    out = []
+    for row in store.explanations().to_pylist():
+        statistics = orjson.loads(row["statistics"])
+        key = (row["feature"], row["explainer"], row["client"])
+        head = {k: row[k] for k in ("feature", "text", "failure", "explainer", "client", "model")}
+        head["explanation"] = head.pop("text")
+        out.append({**head, **statistics, **scores.get(key, {})})
+    columns = list(dict.fromkeys(name for row in out for name in row))
+    return pa.table({name: pa.array([row.get(name) for row in out]) for name in columns})
+
+
+def column_names(rows: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+    """A short column prefix for every (scorer, client), longer only where two would collide."""
+    pairs = sorted({(r["scorer"], r["client"]) for r in rows})
+    shorts = [short(scorer) for scorer, _ in pairs]
+    return {
+        pair: name if shorts.count(name) == 1 else "|".join(pair) for pair, name in zip(pairs, shorts, strict=True)
+    }
+
+
+def score_values(store: RunStore) -> dict[str, dict[str, np.ndarray]]:
+    """Per scorer: ``value`` and ``null`` arrays paired by feature (NaN where missing), and ``n_failed``, ``n`` sums."""
+    rows = store.scores().to_pylist()
+    names = column_names(rows)
+    cells: dict[str, dict[Any, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        cell = cells[names[(row["scorer"], row["client"])]][(row["feature"], row["explainer"], row["explainer_client"])]
+        value = np.nan if row["value"] is None else row["value"]
+        if row["is_null"]:
+            cell["null"] = value
+        else:
+            cell |= {"value": value, "n": row["n"], "n_failed": row["n_failed"], "metrics": orjson.loads(row["metrics"])}
+    result = {}
+    for name, by_feature in sorted(cells.items()):
+        kept = [c for _, c in sorted(by_feature.items()) if "value" in c]
+        result[name] = {
+            "value": np.array([c["value"] for c in kept]),
+            "null": np.array([c.get("null", np.nan) for c in kept]),
+            "n": np.array([c["n"] for c in kept]),
+            "n_failed": np.array([c["n_failed"] for c in kept]),
+            "metrics": np.array([c["metrics"] for c in kept], object),
+        }
+    return result
+
+
+def score_summary(store: RunStore) -> list[str]:
+    """A table with a line per scorer: features, median with interval, quartiles, null, lift, failed trials."""
+    lines = [f"{'scorer':<12}{'features':>9}{'median':>8}  {'95 % interval':<15}{'quartiles':<15}{'null':>6}{'lift':>7}{'failed':>8}"]
+    for name, s in score_values(store).items():
+        values, null = s["value"][~np.isnan(s["value"])], s["null"][~np.isnan(s["null"])]
+        if not len(values):
+            lines.append(f"{name:<12}{0:>9}")
+            continue
+        low, high = bootstrap_median(values)
+        first, third = np.percentile(values, [25, 75])
+        paired = ~np.isnan(s["value"]) & ~np.isnan(s["null"])
+        lift = np.median(s["value"][paired] - s["null"][paired]) if paired.any() else np.nan
+        shown = [f"{np.median(null):.2f}" if len(null) else "–", f"{lift:+.2f}" if paired.any() else "–"]
+        failed = f"{s['n_failed'].sum() / max(s['n'].sum(), 1):.1%}"
+        quartiles, interval = f"{first:.2f} – {third:.2f}", f"{low:.3f} – {high:.3f}"
+        lines.append(
+            f"{name:<12}{len(values):>9}{np.median(values):>8.3f}  {interval:<15}{quartiles:<15}{shown[0]:>6}{shown[1]:>7}{failed:>8}"
+        )
+    return lines

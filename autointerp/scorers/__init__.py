@@ -1,0 +1,7 @@
+"""Scorers: how well an explanation predicts held-out examples. One file each, its prompts beside it."""
+
+from autointerp.scorers.detection import DetectionScorer
+from autointerp.scorers.fuzzing import FuzzingScorer
+from autointerp.scorers.registry import scorer
+
+__all__ = ["DetectionScorer", "FuzzingScorer", "scorer"]

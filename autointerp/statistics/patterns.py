@@ -1,0 +1,196 @@
+"""Patterns: which tokens stand at and around a feature's peaks, found by counting, written as text, read back, applied.
+
+A pattern is a position weight matrix that keeps only what is significantly enriched (Stormo 2000). At every informative
+offset from the peak it lists tokens with their log-odds in bits, and what any other token there is worth. The text form
+is all that a judge gets, so an explanation carries its whole content in words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+REACH = 10
+"""Offsets −REACH … REACH around the peak are looked at."""
+START, END = "^", "$"
+"""Pseudo-tokens beyond the first and the last token of a sequence."""
+MIN_COUNT, MIN_Z, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 4.0, 6, 8
+
+Context = tuple[Sequence[str], bool, bool]
+"""(tokens, whether the sequence starts here, whether it ends here)."""
+
+
+def normal(token: str) -> str:
+    """A token as patterns see it: without surrounding space, case ignored; a pure-space token stays itself."""
+    return token.strip().lower() or token
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one offset is worth: listed tokens in bits, and any other token."""
+
+    offset: int | None
+    """Tokens from the peak; None for a whole sequence, where a token counts wherever it stands."""
+    weights: dict[str, float]
+    other: float
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Columns, and the score from which a context counts as active."""
+
+    columns: tuple[Column, ...]
+    threshold: float
+
+    def score(self, context: Context, at: Sequence[int] | None = None) -> float:
+        """Best score over the positions ``at`` (all by default) of a context, in bits."""
+        tokens = [normal(t) for t in context[0]]
+        if not self.columns or not tokens:
+            return -math.inf
+        if self.columns[0].offset is None:
+            column = self.columns[0]
+            return sum(column.weights.get(t, column.other) for t in tokens) / len(tokens)
+        return max(
+            (self._at(p, tokens, context) for p in (range(len(tokens)) if at is None else at)), default=-math.inf
+        )
+
+    def _at(self, position: int, tokens: list[str], context: Context) -> float:
+        total = 0.0
+        for column in self.columns:
+            token = token_at(position + column.offset, tokens, context)  # type: ignore[operator]
+            if token is not None:
+                total += column.weights.get(token, column.other)
+        return total
+
+    def active(self, context: Context, at: Sequence[int] | None = None) -> bool:
+        """Whether the context (or one of its marked positions) reaches the threshold."""
+        return bool(self.columns) and self.score(context, at) >= self.threshold
+
+    def text(self) -> str:
+        """The pattern in words, to be read back by :func:`parse_pattern`."""
+        columns = []
+        for column in self.columns:
+            where = "anywhere" if column.offset is None else "peak" if column.offset == 0 else f"{column.offset:+d}"
+            listed = ", ".join(f"{json.dumps(t, ensure_ascii=False)} {w:+.2f}" for t, w in column.weights.items())
+            columns.append(f"[{where}] {listed}, other {column.other:+.2f}")
+        return "; ".join(columns) + f"; active from {self.threshold:+.2f}"
+
+
+def token_at(index: int, tokens: Sequence[str], context: Context) -> str | None:
+    """The token at ``index``, a boundary just or further beyond an end that is shown, or None for what is not shown."""
+    if 0 <= index < len(tokens):
+        return tokens[index]
+    if index < 0:
+        return START if context[1] else None
+    return END if context[2] else None
+
+
+_COLUMN = re.compile(r"\[(anywhere|peak|[+-]\d+)\] (.*?), other ([+-]\d+\.\d+)", re.DOTALL)
+_WEIGHT = re.compile(r'("(?:[^"\\]|\\.)*") ([+-]\d+\.\d+)')
+
+
+def parse_pattern(text: str) -> Pattern | None:
+    """Read the pattern that ``text`` states; None when it states none."""
+    threshold = re.search(r"active from ([+-]\d+\.\d+)", text)
+    columns = []
+    for where, listed, other in _COLUMN.findall(text):
+        offset = None if where == "anywhere" else 0 if where == "peak" else int(where)
+        columns.append(Column(offset, {json.loads(t): float(w) for t, w in _WEIGHT.findall(listed)}, float(other)))
+    return Pattern(tuple(columns), float(threshold[1])) if columns and threshold else None
+
+
+def find_pattern(positives: Sequence[tuple[Context, int | None]], negatives: Sequence[Context]) -> Pattern | None:
+    """The pattern that tells contexts with a peak from silent ones, or None if nothing is enriched.
+
+    Parameters
+    ----------
+    positives : contexts and the index of the peak in each; the index is None where the whole sequence is the context.
+    negatives : silent contexts.
+
+    Notes
+    -----
+    A token is listed at an offset if it stands there at least 3 times and its count exceeds the binomial expectation
+    by 4 standard deviations; weights are log2 of smoothed frequency over background.
+    """
+    everything = [context for context, _ in positives] + list(negatives)
+    background = Counter(normal(t) for tokens, _, _ in everything for t in tokens)
+    total = sum(background.values())
+    if not positives or not total:
+        return None
+    frequency = {t: c / total for t, c in background.items()}
+    if positives[0][1] is None:
+        columns = _composition([c for c, _ in positives], negatives, frequency)
+    else:
+        columns = _aligned(positives, frequency)  # type: ignore[arg-type]
+    if not columns:
+        return None
+    return Pattern(columns, _threshold(Pattern(columns, 0.0), [c for c, _ in positives], negatives))
+
+
+def _aligned(positives: Sequence[tuple[Context, int]], frequency: dict[str, float]) -> tuple[Column, ...]:
+    edge = 1 / max(
+        sum(len(c[0]) for c, _ in positives) / len(positives), 2
+    )  # a boundary is as likely as a place in a context
+    normalised = [([normal(t) for t in context[0]], context, peak) for context, peak in positives]
+    found = []
+    for offset in range(-REACH, REACH + 1):
+        seen = [token_at(peak + offset, tokens, context) for tokens, context, peak in normalised]
+        counts = Counter(t for t in seen if t is not None)
+        n = sum(counts.values())
+        if n >= MIN_COUNT and (column := _column(offset, counts, n, {**frequency, START: edge, END: edge})):
+            found.append((_information(column, counts, n), column))
+    found.sort(key=lambda item: (-item[0], abs(item[1].offset or 0)))
+    return tuple(sorted((column for _, column in found[:MAX_OFFSETS]), key=lambda c: abs(c.offset or 0)))
+
+
+def _column(offset: int | None, counts: Counter[str], n: int, frequency: dict[str, float]) -> Column | None:
+    enriched = []
+    for token, count in counts.items():
+        q = frequency[token]
+        if count >= MIN_COUNT and count - n * q >= MIN_Z * math.sqrt(n * q * (1 - q)):
+            enriched.append((count, token))
+    enriched = sorted(enriched, key=lambda item: (-item[0], item[1]))[:MAX_TOKENS_AT_OFFSET]
+    if not enriched:
+        return None
+    weights = {t: math.log2((c + 2 * frequency[t]) / (n + 2) / frequency[t]) for c, t in enriched}
+    rest_seen, rest_expected = n - sum(c for c, _ in enriched), 1 - sum(frequency[t] for _, t in enriched)
+    other = (
+        math.log2((rest_seen + 2 * rest_expected) / (n + 2) / max(rest_expected, 1e-9)) if rest_expected > 0 else 0.0
+    )
+    return Column(offset, weights, other)
+
+
+def _information(column: Column, counts: Counter[str], n: int) -> float:
+    """Expected bits that the column contributes to an activating context."""
+    return sum(count / n * column.weights.get(token, column.other) for token, count in counts.items())
+
+
+def _composition(
+    positives: Sequence[Context], negatives: Sequence[Context], frequency: dict[str, float]
+) -> tuple[Column, ...]:
+    counts = Counter(normal(t) for tokens, _, _ in positives for t in tokens)
+    against = Counter(normal(t) for tokens, _, _ in negatives for t in tokens)
+    n, m = sum(counts.values()), max(sum(against.values()), 1)
+    reference = {t: (against[t] + 1) / (m + len(frequency)) for t in frequency}
+    column = _column(None, counts, n, reference)
+    return (column,) if column else ()
+
+
+def _threshold(pattern: Pattern, positives: Sequence[Context], negatives: Sequence[Context]) -> float:
+    """The score that best separates the two, by balanced accuracy; the middle of the gap."""
+    scored = sorted([(pattern.score(c), True) for c in positives] + [(pattern.score(c), False) for c in negatives])
+    n_pos, n_neg = max(len(positives), 1), max(len(negatives), 1)
+    best, at, hits, rejected = -1.0, scored[0][0] - 1, len(positives), 0
+    previous = scored[0][0] - 2
+    for score, positive in scored:
+        if score > previous:
+            value = hits / n_pos + rejected / n_neg
+            if value > best + 1e-12:
+                best, at = value, (score + previous) / 2 if math.isfinite(previous) else score - 1
+        previous = score
+        hits, rejected = hits - positive, rejected + (not positive)
+    return round(at, 2)

@@ -1,0 +1,130 @@
+"""Reading states out of a torch model while it runs, and stopping it once nothing more is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autointerp.errors import UsageError
+from autointerp.subjects.hooks import Layout, Place
+
+ATTENTION = ("post_self_attn_layernorm", "post_attention_layernorm", "self_attn", "attn", "attention", "self_attention",
+             "attention.output.dense", "self_attention.dense")  # fmt: skip
+MLP = ("post_mlp_layernorm", "post_feedforward_layernorm", "mlp", "fc2", "ffn", "output.dense", "mlp.dense_4h_to_h",
+       "feed_forward")  # fmt: skip
+
+
+class _Stop(Exception):
+    """Raised inside a forward pass when the last state is there."""
+
+
+def capture(model: nn.Module, places: Sequence[Place], rows: Tensor, size: int, run: Callable[[], Any]) -> list[Tensor]:
+    """Run ``run`` (a forward pass of ``model``) until every place has been passed; return the states there.
+
+    Parameters
+    ----------
+    rows : (n,) int64, wanted positions in the flattened batch.
+    size : positions in the flattened batch.
+
+    Returns
+    -------
+    (n, d) for each place: copies of the wanted rows only, made when the place is passed, as ordinary tensors (not
+    inference ones, so that a coder can be trained on them).
+
+    Raises
+    ------
+    UsageError : a place whose module does not run, or gives no (batch, length, d) or (batch × length, d) tensor.
+    """
+    found: dict[Place, Tensor] = {}
+
+    def keep(place: Place, value: Any) -> None:
+        if place not in found:
+            found[place] = _gather(place, value, rows, size)
+            if len(found) == len(wanted):
+                raise _Stop
+
+    wanted = dict.fromkeys(places)
+    handles = []
+    try:
+        for place in wanted:
+            module = model.get_submodule(place.module)
+            if place.before:
+                handles.append(module.register_forward_pre_hook(partial(_before, keep, place), with_kwargs=True))
+            else:
+                handles.append(module.register_forward_hook(partial(_after, keep, place)))
+        with torch.inference_mode():
+            run()
+    except _Stop:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    if absent := [place.name for place in wanted if place not in found]:
+        raise UsageError(f"hook {absent[0]!r}: that module does not run in a forward pass; choose one that does")
+    return [found[place] for place in places]
+
+
+def _before(keep: Callable[[Place, Any], None], place: Place, module: nn.Module, args: Any, kwargs: Any) -> None:
+    keep(place, args[0] if args else kwargs["hidden_states"])
+
+
+def _after(keep: Callable[[Place, Any], None], place: Place, module: nn.Module, args: Any, output: Any) -> None:
+    keep(place, output if isinstance(output, Tensor) else output[0])
+
+
+def _gather(place: Place, value: Any, rows: Tensor, size: int) -> Tensor:
+    if not isinstance(value, Tensor) or value.ndim not in (2, 3) or value.numel() != size * value.shape[-1]:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise UsageError(f"hook {place.name!r}: expected states of shape (batch, length, d); that module gives {shape}")
+    flat = value.reshape(-1, value.shape[-1])
+    with torch.inference_mode(False):
+        out = torch.empty((len(rows), flat.shape[1]), dtype=flat.dtype, device=flat.device)
+    return torch.index_select(flat, 0, rows, out=out)
+
+
+def find_branches(
+    block: int, layout: Layout, modules: Collection[str], read: Callable[[Sequence[Place]], list[Tensor]]
+) -> dict[str, str]:
+    """Find which modules of a block give what its attention and its MLP add to the residual stream.
+
+    Architectures name these parts differently, and some normalise or scale them before adding, so the candidates are
+    tried on real states: those are taken with ``input + attention + MLP = output``, to rounding.
+
+    Parameters
+    ----------
+    read : gives the states at places for some input, (n, d) each.
+
+    Raises
+    ------
+    UsageError : none fits, as in models that normalise after adding (BERT).
+    """
+    path = layout.blocks[block]
+    parts = [[f"{path}.{part}" for part in options if f"{path}.{part}" in modules] for options in (ATTENTION, MLP)]
+    tried = []
+    for attention, mlp in product(*parts):
+        places = [Place("", None, path, before=True), *(Place("", None, p) for p in (attention, mlp, path))]
+        with suppress(UsageError):  # a candidate that gives no states is not the one
+            tried.append((_mismatch(*read(places)), attention, mlp))
+    best = min(tried, default=(math.inf, "", ""))
+    if not best[0] <= 4:
+        raise UsageError(
+            f"blocks.{block}.hook_attn_out, hook_mlp_out: no parts of {path} are known whose outputs add up to its "
+            "own; give a module path instead"
+        )
+    return {"attn_out": best[1], "mlp_out": best[2]}
+
+
+def _mismatch(before: Tensor, attention: Tensor, mlp: Tensor, after: Tensor) -> float:
+    """Largest ``|before + attention + mlp − after|`` in units of the rounding error to be expected."""
+    if not before.shape == attention.shape == mlp.shape == after.shape:
+        return math.inf
+    error = (before.double() + attention.double() + mlp.double() - after.double()).abs()
+    scale = torch.finfo(after.dtype).eps * (before.abs() + attention.abs() + mlp.abs()).double()
+    return float((error / scale.clamp_min(1e-30)).max())
