@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,13 @@ class State:
     optimizer: torch.optim.Adam
     silent: Tensor
     step: int = 0
-    position: Position = Position()
+    position: Position = field(default_factory=Position)
 
     @classmethod
     def of(cls, model: TopK) -> State:
-        """A training about to begin with these parameters."""
-        return cls(model, torch.optim.Adam(vars(model).values()), torch.zeros(len(model.encoder), dtype=torch.int64))
+        """A training that begins with these parameters."""
+        silent = torch.zeros(len(model.encoder), dtype=torch.int64, device=model.encoder.device)
+        return cls(model, torch.optim.Adam(vars(model).values()), silent)
 
 
 def save(path: Path, state: State, identity: Mapping[str, Any]) -> None:
@@ -55,40 +56,62 @@ def save(path: Path, state: State, identity: Mapping[str, Any]) -> None:
     write_tensors(path, arrays, {"training": json.dumps({**facts, "identity": dict(identity)})})
 
 
-def load(path: Path, identity: Mapping[str, Any], device: str) -> State:
-    """Read a state back.
+def progress(path: Path, identity: Mapping[str, Any]) -> tuple[int, Position]:
+    """Steps done in the checkpoint at ``path``, and where its stream stood.
 
     Raises
     ------
     FormatError : not a checkpoint, or a damaged one.
     UsageError : a checkpoint of another training; the message names the fields that differ.
     """
-    try:
-        with safe_open(path, "pt", device=device) as file:
-            facts = json.loads((file.metadata() or {}).get("training", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise FormatError(path, "a training checkpoint", f"a damaged file ({error})") from None
-    if (facts.get("format"), facts.get("version")) != (FORMAT, VERSION):
-        raise FormatError(path, f"{FORMAT} version {VERSION}", f"{facts.get('format')} version {facts.get('version')}")
-    same_training(path, facts["identity"], identity)
-    names = ("encoder", "b_enc", "decoder", "b_dec")
+    with _opened(path) as file:
+        facts = _facts(path, file)
+    same_training(path.parent, facts["identity"], identity)
+    return facts["step"], Position(**facts["position"])
+
+
+def load(path: Path, device: torch.device) -> State:
+    """The state in the checkpoint at ``path``, on ``device``."""
+    with _opened(path, str(device)) as file:
+        facts = _facts(path, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    names = [f.name for f in fields(TopK)]
     state = State.of(TopK(**{name: tensors[name] for name in names}).requiring())
     for name, parameter in vars(state.model).items():
         adam = {key.split(".")[1]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        if adam:
-            adam["step"] = adam["step"].cpu()
-            state.optimizer.state[parameter] = adam
+        state.optimizer.state[parameter] = adam | {"step": adam["step"].cpu()} if adam else {}
     state.silent, state.step, state.position = tensors["silent"], facts["step"], Position(**facts["position"])
     return state
 
 
-def same_training(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse to go on with a training under other settings."""
-    differing = [name for name in asked if stored.get(name) != asked[name]]
+@contextmanager
+def _opened(path: Path, device: str = "cpu") -> Iterator[Any]:
+    try:
+        with safe_open(path, "pt", device=device) as file:
+            yield file
+    except SafetensorError as error:
+        raise FormatError(path, "a training checkpoint", f"a damaged file ({error})") from None
+
+
+def _facts(path: Path, file: Any) -> dict[str, Any]:
+    facts = json.loads((file.metadata() or {}).get("training", "{}"))
+    if (facts.get("format"), facts.get("version")) != (FORMAT, VERSION):
+        raise FormatError(path, f"{FORMAT} version {VERSION}", f"{facts.get('format')} version {facts.get('version')}")
+    return facts
+
+
+def same_training(folder: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse to go on in a folder that holds a training with other settings.
+
+    Raises
+    ------
+    UsageError : names each field that differs.
+    """
+    stored, asked = ({**facts, **facts.get("training", {})} for facts in (stored, asked))
+    differing = [name for name in asked if name != "training" and stored.get(name) != asked[name]]
     if differing:
         changes = ", ".join(f"{name} {stored.get(name)!r} (now {asked[name]!r})" for name in differing)
-        raise UsageError(f"{path.parent} holds a training with {changes}: give its settings again, or another --out")
+        raise UsageError(f"{folder} holds a training with {changes}: give its settings again, or another --out")
 
 
 @contextmanager

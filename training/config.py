@@ -49,7 +49,16 @@ class TrainConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "n_features", "expansion", "k", "batch_size", "dead_after", "buffer_mb", "checkpoint_every"):
+        for name in (
+            "tokens",
+            "n_features",
+            "expansion",
+            "k",
+            "batch_size",
+            "dead_after",
+            "buffer_mb",
+            "checkpoint_every",
+        ):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"{name} {value}: must be at least 1")
         for name in ("warmup", "decay", "held_out"):
@@ -60,7 +69,9 @@ class TrainConfig:
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise UsageError(f"learning_rate {self.learning_rate}: must be above 0")
         if self.tokens < self.batch_size:
-            raise UsageError(f"tokens {self.tokens}: fewer than one batch; give more, or a batch_size below {self.batch_size}")
+            raise UsageError(
+                f"tokens {self.tokens}: fewer than one batch; give more, or a batch_size below {self.batch_size}"
+            )
 
     def width(self, d_in: int) -> int:
         """Number of features on states of width ``d_in``."""

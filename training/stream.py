@@ -104,7 +104,9 @@ class ActivationStream:
                 sequences.append((int(row), tokens.ids))
                 size += len(tokens.ids) if self.level == "token" else len(tokens.ids) > 0
         if size < self.batch_size and at.start == 0:
-            raise UsageError(f"the corpus holds {size} {self.level}s to train on, fewer than a batch: batch_size {self.batch_size}")
+            raise UsageError(
+                f"the corpus holds {size} {self.level}s to train on, fewer than a batch: batch_size {self.batch_size}"
+            )
         sequences.sort(key=lambda item: item[0])  # so that a buffer of all sequences is the same in every epoch
         states = states_of(self.subject, [ids for _, ids in sequences], self.hook, self.level, self.observer)
         if at.start == 0 and start == len(self.rows):

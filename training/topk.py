@@ -82,10 +82,7 @@ class _Autoencode(torch.autograd.Function):
         ctx: Any, x: Tensor, encoder: Tensor, b_enc: Tensor, decoder: Tensor, b_dec: Tensor, k: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         centred = x - b_dec
-        kept = encode_chunks(centred, encoder, b_enc, partial(top_k, k=k))
-        indices, values = kept.top_indices, kept.top_values
-        assert indices is not None
-        assert values is not None
+        indices, values = encode_chunks(centred, encoder, b_enc, partial(top_k, k=k))
         ctx.save_for_backward(centred, encoder, decoder, indices, values)
         ctx.mark_non_differentiable(indices, values)
         return F.embedding_bag(indices, decoder, per_sample_weights=values, mode="sum") + b_dec, indices, values

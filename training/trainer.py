@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from autointerp.coders import SparseCoder, load_coder, save_coder
 from autointerp.coders.own import MANIFEST
-from autointerp.errors import AutointerpError
 from autointerp.progress import Observer, Stage
 from autointerp.subjects import Subject
 from training import checkpoint
@@ -43,15 +41,17 @@ def train_topk(
     if (out / MANIFEST).is_file():
         return _finished(out, identity)
     train_rows, held_rows = split_groups(np.asarray(corpus.groups), config.held_out, config.seed)
-    stream = _stream(subject, corpus, hook, train_rows, config, place.d)
+    capacity = max(config.batch_size, (config.buffer_mb << 20) // (4 * place.d))
+    stream = ActivationStream(subject, corpus, hook, train_rows, config.level, config.batch_size, capacity, config.seed)
     with Stage(observer, "training", config.n_steps * config.batch_size, "tok") as stage:
         stream.observer = stage
         state = _train(stream, n_features, config, out / CHECKPOINT, identity, stage)
-    coder = _coder(state.model, config.k)
+    parameters = {name: tensor.detach() for name, tensor in vars(state.model).items()}
+    coder = SparseCoder("topk", **parameters, k=config.k)
     with Stage(observer, "evaluating", None, "tok") as stage:
         results = evaluate(subject, corpus, hook, coder, held_rows, config.level, stage)
     if not results["n"]:
-        logger.warning("no group is small enough to hold out %.0f %%: FVU and L0 were not measured", 100 * config.held_out)
+        logger.warning("no group is small enough to hold out: FVU and L0 were not measured")
     dead = float((state.silent >= config.silence).double().mean())
     results |= {"dead_share": dead, "tokens": state.step * config.batch_size, "epochs": state.position.epoch + 1}
     coder = replace(coder, metadata={**identity, "results": results})
@@ -61,32 +61,34 @@ def train_topk(
 
 
 def _train(
-    stream: ActivationStream, n_features: int, config: TrainConfig, path: Path, identity: dict[str, Any], stage: Observer
+    stream: ActivationStream,
+    n_features: int,
+    config: TrainConfig,
+    path: Path,
+    identity: dict[str, Any],
+    stage: Observer,
 ) -> State:
-    """Run the steps that are left, from the checkpoint if there is one; leave one on every exit but an error."""
+    """Run the steps that are left; an interrupt leaves a checkpoint, and so does the end."""
     state: State | None = None
-    if path.is_file():
-        state = checkpoint.load(path, identity, stream.subject_device)
-        logger.info("continuing from step %d of %d", state.step, config.n_steps)
-        stage.advance(state.step * config.batch_size)
+    done, begin = checkpoint.progress(path, identity) if path.is_file() else (0, Position())
+    stage.advance(done * config.batch_size)
     try:
-        with closing(stream.batches(state.position if state else Position())) as batches:
-            for batch, after in batches:
-                if state is None:
-                    state = State.of(TopK.initial(batch, n_features, config.seed))
-                if state.step >= config.n_steps:
-                    break
-                with checkpoint.unbroken():
-                    facts = step(state, batch, after, config)
-                if state.step % config.checkpoint_every == 0:
-                    checkpoint.save(path, state, identity)
-                stage.advance(len(batch), **facts)
+        for batch, after in islice(stream.batches(begin), config.n_steps - done):
+            if state is None:
+                model = None if done else TopK.initial(batch, n_features, config.seed)
+                state = State.of(model) if model else checkpoint.load(path, batch.device)
+            with checkpoint.unbroken():
+                facts = step(state, batch, after, config)
+            if state.step % config.checkpoint_every == 0:
+                checkpoint.save(path, state, identity)
+            stage.advance(len(batch), **facts)
     except KeyboardInterrupt:
         if state is not None:
             checkpoint.save(path, state, identity)
-            logger.warning("stopped after step %d of %d; the same command continues", state.step, config.n_steps)
+            logger.warning("stopped after step %d of %d: the same command continues", state.step, config.n_steps)
         raise
-    assert state is not None
+    if state is None:  # only the evaluation was left
+        return checkpoint.load(path, torch.device("cpu"))
     checkpoint.save(path, state, identity)
     return state
 
@@ -111,4 +113,31 @@ def step(state: State, batch: Tensor, after: Position, config: TrainConfig) -> d
     state.step, state.position = state.step + 1, after
     if state.step % SHOW_EVERY:
         return {}
-    return {"fvu": f"{float(unexplained):.3f}", "l0": f"{len(fired) / len(batch):.1f}", "dead": str(len(dead))}
+    return {"fvu": f"{unexplained.item():.3f}", "l0": f"{len(fired) / len(batch):.1f}", "dead": str(len(dead))}
+
+
+def _identity(subject: Subject, corpus: Sequences, hook: str, n_features: int, config: TrainConfig) -> dict[str, Any]:
+    """What makes a training this one: written into checkpoint and manifest, compared before going on."""
+    settings = asdict(config) | {"n_features": n_features, "learning_rate": config.rate(n_features)}
+    settings |= {"dead_after": config.silence}
+    level = settings.pop("level")
+    for name in ("expansion", "checkpoint_every"):
+        del settings[name]
+    return {
+        "subject": subject.name,
+        "subject_digest": subject.digest,
+        "context_length": subject.context_length,
+        "dtype": str(getattr(subject, "dtype", "float32")),
+        "hook": hook,
+        "level": level,
+        "corpus_digest": corpus.digest,
+        "training": settings,
+    }
+
+
+def _finished(out: Path, identity: dict[str, Any]) -> SparseCoder:
+    """The coder that an earlier call of the same training wrote."""
+    coder = load_coder(out)
+    checkpoint.same_training(out, coder.metadata, identity)
+    logger.info("%s holds this training, finished", out)
+    return coder

@@ -53,7 +53,7 @@ def explain(task: Task) -> str:
     """A sentence, then the pattern in full."""
     whole = task.level == "sequence"
     positives = [(_context(e), None if whole else int(np.argmax(e.activations))) for e in task.examples]
-    pattern = find_pattern(positives, [_context(e) for e in task.negatives])
+    pattern = find_pattern(positives, [_context(e) for e in task.negatives], [e.group for e in task.examples])
     terms = enriched_terms(task.examples, task.negatives)
     sentence = _sentence(pattern) if pattern else NOTHING
     if terms:

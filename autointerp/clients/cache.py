@@ -37,16 +37,20 @@ class Cache:
         self._flights: dict[str, Flight] = {}
         self.hits = 0
 
+    def key(self, request: Request) -> str:
+        """The key under which the answer to ``request`` is stored."""
+        return request.key(self._identity, with_task=self._with_task)
+
     async def generate(self, request: Request) -> Outcome:
         """Answer ``request``. Cancelling one of several who wait does not cancel it; cancelling the last does."""
-        key = request.key(self._identity, with_task=self._with_task)
+        key = self.key(request)
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = Flight(asyncio.create_task(self._fetch(request, key)))
             flight.task.add_done_callback(partial(self._land, key, flight))
         flight.waiting += 1
         try:
-            outcome = await asyncio.shield(flight.task)
+            outcome = await flight.task
         except asyncio.CancelledError:
             if flight.task.cancelled() and not _being_cancelled():
                 return Failure("cancelled", "the client was closed while the request was in flight")

@@ -81,6 +81,10 @@ class ConnectedClient:
             self._failures[outcome.kind] += 1
         return outcome
 
+    def key(self, request: Request) -> str:
+        """The key under which the store holds the answer to ``request``."""
+        return self._cache.key(request)
+
     @contextmanager
     def capped(self, budget: Budget) -> Iterator[None]:
         """Hold every attempt inside the block to ``budget`` as well; the smaller binds.

@@ -51,9 +51,9 @@ class Limiter:
         await self._acquire()
         try:
             await self._pace()
-            episode, saturated = self._episode, self.in_flight >= SATURATED * int(self.limit)
+            episode, beside = self._episode, self.in_flight
             outcome = await self._inner(request, key)
-            self._learn(outcome, episode, saturated)
+            self._learn(outcome, episode, max(beside, self.in_flight) >= SATURATED * int(self.limit))
             return outcome
         finally:
             self.in_flight -= 1

@@ -99,15 +99,15 @@ class SparseCoder:
     def encode(self, x: Tensor) -> Codes:
         """Sparse codes of ``x`` (n, d_in); the dense pre-activations never exist for more than a chunk of rows."""
         x = self._normalise(x)[0]
-        if self.k is not None:
-            keep = partial(top_k, k=self.k)
-        else:  # ReLU and threshold in one comparison
-            keep = partial(above, floor=0.0 if self.threshold is None else self.threshold.clamp(min=0))
         if self.subtract_b_dec:  # here and not folded into the bias: it keeps the digits of inputs far from zero
             x = x - self.b_dec
-        kept = encode_chunks(x, self.encoder, self.b_enc, keep)
-        indptr = F.pad(kept.counts.cumsum(0), (1, 0))
-        return Codes(indptr, kept.indices, kept.values, self.n_features, kept.top_indices, kept.top_values)
+        if self.k is not None:
+            top = encode_chunks(x, self.encoder, self.b_enc, partial(top_k, k=self.k))
+            active = top[1] > 0
+            return Codes(_indptr(active.sum(1)), top[0][active], top[1][active], self.n_features, *top)
+        floor = 0.0 if self.threshold is None else self.threshold.clamp(min=0)  # ReLU and threshold in one comparison
+        counts, indices, values = encode_chunks(x, self.encoder, self.b_enc, partial(above, floor=floor))
+        return Codes(_indptr(counts), indices, values, self.n_features)
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Tensor:
@@ -152,6 +152,10 @@ def fold_gate(encoder: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor) -> 
     """
     scale = r_mag.exp()
     return encoder * scale[:, None], b_mag, b_mag - scale * b_gate
+
+
+def _indptr(counts: Tensor) -> Tensor:
+    return F.pad(counts.cumsum(0), (1, 0))
 
 
 def _digest(coder: SparseCoder) -> str:

@@ -183,7 +183,7 @@ class Corpus:
 
     @cached_property
     def annotations(self) -> pa.Table:
-        """``sequence``, ``start``, ``end`` (int32), ``type``, ``label`` (string), ``instance`` (int64); may be empty."""
+        """``sequence``, ``start``, ``end`` (int32), ``type``, ``label`` (string), ``instance`` (int64); maybe empty."""
         return _read(self.path / "annotations.parquet", annotation_schema().names)
 
     @cached_property

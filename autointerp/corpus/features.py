@@ -36,7 +36,7 @@ def feature_type(column: str) -> str | None:
     return _TYPES.get(column.strip().lower().removesuffix("[ft]").rstrip())
 
 
-def annotations(type_: str, value: str, length: int, first: int, skipped: list[str]) -> list[Annotation]:
+def read_features(type_: str, value: str, length: int, first: int, skipped: list[str]) -> list[Annotation]:
     """Annotations of one feature column of one entry.
 
     Parameters
@@ -73,8 +73,9 @@ def annotations(type_: str, value: str, length: int, first: int, skipped: list[s
 
 def _features(value: str, skipped: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """(position, qualifiers) of each feature."""
-    position, qualifiers, at = "", {}, 0
-    for match in iter(lambda: _TOKEN.match(value, at), None):
+    qualifiers: dict[str, str] = {}
+    position, at = "", 0
+    while match := _TOKEN.match(value, at):
         at = match.end()
         if match["key"]:
             if position:

@@ -1,7 +1,7 @@
 """Clusters of homologous proteins without MMseqs2: shared 5-mers propose pairs, a banded alignment decides.
 
-The claim is modest: pairs with at least 60 % identity over at least 80 % of both sequences land in one group (measured on
-planted families in the tests). Remote homologues share too few 5-mers to be proposed; MMseqs2 finds them.
+The claim is modest: pairs with at least 60 % identity over at least 80 % of both sequences land in one group (measured
+on planted families in the tests). Remote homologues share too few 5-mers to be proposed; MMseqs2 finds them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ K = 5
 CLAIM = 0.6
 """Identity at and above which homologues are claimed to share a group."""
 MIN_MATCHED = 0.42
-"""Identical residues that link a pair, as a share of the longer: 60 % over 80 % is 48 %, less three σ at 150 residues."""
+"""Identical residues that link a pair, as a share of the longer: 60 % over 80 % is 48 %, less a margin for gaps."""
 MIN_SHARED = 0.02
 """Shared 5-mers that propose a pair, as a share of the shorter; 60 % identity leaves 0.6⁵ = 8 % of them intact."""
 BAND = 8
@@ -38,12 +38,11 @@ def kmer_groups(texts: Sequence[str], observer: Observer | None = None) -> np.nd
     """
     codes, positions = zip(*(_kmers(t) for t in texts), strict=True) if len(texts) else ((), ())
     sizes = np.array([len(c) for c in codes], np.int64)
-    links: list[np.ndarray] = []
     with Stage(observer, "grouping", len(texts), "sequence") as stage:
         pairs, shared = _proposed(codes, sizes, stage)
     # As many shared 5-mers as identical residues are asked for: no need to align.
     sure = shared >= MIN_MATCHED * sizes[pairs].max(1)
-    links.append(pairs[sure])
+    links = [pairs[sure]]
     labels = components(len(texts), links)
     rest = pairs[~sure]
     lengths = np.array([len(t) for t in texts], np.int64)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from autointerp.corpus.corpus import annotation_schema
-from autointerp.corpus.entries import Annotation, Entry, Tally
+from autointerp.corpus.entries import Entry, Tally
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,36 +23,34 @@ def entry_tables(entries: Iterable[Entry], tally: Tally) -> tuple[pa.Table, pa.T
     import pyarrow as pa
 
     sequences: list[pa.Table] = []
-    annotations: list[pa.Table] = [annotation_schema().empty_table()]
-    chunk: list[Entry] = []
+    annotations: list[pa.Table] = []
     row = instance = 0
-
-    def flush() -> None:
-        nonlocal row, instance
-        sequences.append(_chunk_table(chunk))
-        rows: list[tuple[int, Annotation, int]] = []
+    entries = iter(entries)
+    while (chunk := list(islice(entries, _CHUNK))) or not sequences:
+        sequences.append(_sequence_table(chunk))
+        table, instance = _annotation_table(chunk, row, instance)
+        annotations.append(table)
+        row += len(chunk)
         for entry in chunk:
-            rows.extend((row, a, instance + a.instance) for a in entry.annotations)
-            instance += 1 + max((a.instance for a in entry.annotations), default=-1)
-            row += 1
             tally.annotations.update(entry.skipped)
-        columns = [
-            [r for r, _, _ in rows], [a.start for _, a, _ in rows], [a.end for _, a, _ in rows],
-            [a.type for _, a, _ in rows], [a.label for _, a, _ in rows], [i for _, _, i in rows],
-        ]  # fmt: skip
-        schema = annotation_schema()
-        annotations.append(pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema))
-        chunk.clear()
-
-    for entry in entries:
-        chunk.append(entry)
-        if len(chunk) == _CHUNK:
-            flush()
-    flush()
     return _concatenated(sequences), pa.concat_tables(annotations)
 
 
-def _chunk_table(entries: list[Entry]) -> pa.Table:
+def _annotation_table(entries: list[Entry], row: int, instance: int) -> tuple[pa.Table, int]:
+    """Annotations of the entries from ``row`` on, and the next free instance."""
+    import pyarrow as pa
+
+    rows = []
+    for i, entry in enumerate(entries, row):
+        rows += [(i, a.start, a.end, a.type, a.label, instance + a.instance) for a in entry.annotations]
+        instance += 1 + max((a.instance for a in entry.annotations), default=-1)
+    schema = annotation_schema()
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema), instance
+
+
+def _sequence_table(entries: list[Entry]) -> pa.Table:
     import pyarrow as pa
 
     names = dict.fromkeys(name for entry in entries for name in entry.metadata)
@@ -81,7 +80,7 @@ def _concatenated(tables: list[pa.Table]) -> pa.Table:
     filled = []
     for table in tables:
         columns = [
-            table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
+            table[f.name].cast(f.type, safe=False) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
             for f in schema
         ]
         filled.append(pa.table(columns, schema=schema))

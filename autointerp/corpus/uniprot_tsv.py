@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autointerp.corpus.entries import Entry, Source, Tally, metadata_name, open_text
-from autointerp.corpus.features import annotations, feature_type
+from autointerp.corpus.features import feature_type, read_features
 from autointerp.errors import FormatError
 
 _GO = ("biological_process", "molecular_function", "cellular_component")
@@ -62,7 +62,7 @@ def _annotate(entry: Entry, features: list[tuple[str, str]]) -> None:
     length = len(entry.text.rstrip("*"))
     for type_, value in features:
         first = entry.annotations[-1].instance + 1 if entry.annotations else 0
-        entry.annotations += annotations(type_, value, length, first, entry.skipped)
+        entry.annotations += read_features(type_, value, length, first, entry.skipped)
 
 
 def _name(column: str) -> str:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 REACH = 10
 """Offsets −REACH … REACH around the peak are looked at."""
 START, END = "^", "$"
 """Pseudo-tokens beyond the first and the last token of a sequence."""
-MIN_COUNT, MIN_Z, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 4.0, 6, 8
+MIN_COUNT, MIN_SHARE, MIN_Z, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 4.0, 6, 8
 
 Context = tuple[Sequence[str], bool, bool]
 """(tokens, whether the sequence starts here, whether it ends here)."""
@@ -103,18 +103,21 @@ def parse_pattern(text: str) -> Pattern | None:
     return Pattern(tuple(columns), float(threshold[1])) if columns and threshold else None
 
 
-def find_pattern(positives: Sequence[tuple[Context, int | None]], negatives: Sequence[Context]) -> Pattern | None:
+def find_pattern(
+    positives: Sequence[tuple[Context, int | None]], negatives: Sequence[Context], groups: Sequence[int]
+) -> Pattern | None:
     """The pattern that tells contexts with a peak from silent ones, or None if nothing is enriched.
 
     Parameters
     ----------
     positives : contexts and the index of the peak in each; the index is None where the whole sequence is the context.
     negatives : silent contexts.
+    groups : group of each positive. A group counts once, so that a family of homologues is not a motif.
 
     Notes
     -----
-    A token is listed at an offset if it stands there at least 3 times and its count exceeds the binomial expectation
-    by 4 standard deviations; weights are log2 of smoothed frequency over background.
+    A token is listed at an offset if it stands there in at least 3 groups and a tenth of them, and its count exceeds the
+    binomial expectation by 4 standard deviations; weights are log2 of smoothed frequency over background.
     """
     everything = [context for context, _ in positives] + list(negatives)
     background = Counter(normal(t) for tokens, _, _ in everything for t in tokens)
@@ -125,33 +128,38 @@ def find_pattern(positives: Sequence[tuple[Context, int | None]], negatives: Seq
     if positives[0][1] is None:
         columns = _composition([c for c, _ in positives], negatives, frequency)
     else:
-        columns = _aligned(positives, frequency)  # type: ignore[arg-type]
+        columns = _aligned(positives, frequency, groups)  # type: ignore[arg-type]
     if not columns:
         return None
     return Pattern(columns, _threshold(Pattern(columns, 0.0), [c for c, _ in positives], negatives))
 
 
-def _aligned(positives: Sequence[tuple[Context, int]], frequency: dict[str, float]) -> tuple[Column, ...]:
+def _aligned(
+    positives: Sequence[tuple[Context, int]], frequency: dict[str, float], groups: Sequence[int]
+) -> tuple[Column, ...]:
     edge = 1 / max(
         sum(len(c[0]) for c, _ in positives) / len(positives), 2
     )  # a boundary is as likely as a place in a context
     normalised = [([normal(t) for t in context[0]], context, peak) for context, peak in positives]
+    sizes = Counter(groups)
     found = []
     for offset in range(-REACH, REACH + 1):
-        seen = [token_at(peak + offset, tokens, context) for tokens, context, peak in normalised]
-        counts = Counter(t for t in seen if t is not None)
+        counts: dict[str, float] = defaultdict(float)
+        for (tokens, context, peak), group in zip(normalised, groups, strict=True):
+            if (token := token_at(peak + offset, tokens, context)) is not None:
+                counts[token] += 1 / sizes[group]
         n = sum(counts.values())
-        if n >= MIN_COUNT and (column := _column(offset, counts, n, {**frequency, START: edge, END: edge})):
+        if column := _column(offset, counts, n, {**frequency, START: edge, END: edge}):
             found.append((_information(column, counts, n), column))
     found.sort(key=lambda item: (-item[0], abs(item[1].offset or 0)))
     return tuple(sorted((column for _, column in found[:MAX_OFFSETS]), key=lambda c: abs(c.offset or 0)))
 
 
-def _column(offset: int | None, counts: Counter[str], n: int, frequency: dict[str, float]) -> Column | None:
+def _column(offset: int | None, counts: Mapping[str, float], n: float, frequency: dict[str, float]) -> Column | None:
     enriched = []
     for token, count in counts.items():
         q = frequency[token]
-        if count >= MIN_COUNT and count - n * q >= MIN_Z * math.sqrt(n * q * (1 - q)):
+        if count >= max(MIN_COUNT, MIN_SHARE * n) and count - n * q >= MIN_Z * math.sqrt(n * q * (1 - q)):
             enriched.append((count, token))
     enriched = sorted(enriched, key=lambda item: (-item[0], item[1]))[:MAX_TOKENS_AT_OFFSET]
     if not enriched:
@@ -164,7 +172,7 @@ def _column(offset: int | None, counts: Counter[str], n: int, frequency: dict[st
     return Column(offset, weights, other)
 
 
-def _information(column: Column, counts: Counter[str], n: int) -> float:
+def _information(column: Column, counts: Mapping[str, float], n: float) -> float:
     """Expected bits that the column contributes to an activating context."""
     return sum(count / n * column.weights.get(token, column.other) for token, count in counts.items())
 

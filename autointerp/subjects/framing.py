@@ -110,9 +110,10 @@ class Batch:
 
 
 def special_table(special: Collection[int], vocab_size: int) -> np.ndarray:
-    """(size + 1,) bool, True at special ids and at −1, the mark of padding."""
+    """(size + 1,) bool, True at special ids, at ids past the vocabulary, and at −1, the mark of padding."""
     table = np.zeros(max(vocab_size, *special, 0) + 2, np.bool_)
-    table[[*special, -1]] = True
+    table[[*special]] = True
+    table[vocab_size:] = True
     return table
 
 

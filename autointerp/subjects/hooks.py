@@ -92,7 +92,7 @@ def _unknown(name: str, n: int, modules: Collection[str], subject: str) -> str:
     layers = [f"layer:{i}" for i in range(n + 1)] + [f"layer:{n}.raw"]
     parts = ("resid_pre", "resid_post", "attn_out", "mlp_out")
     lens = [f"blocks.{i}.hook_{part}" for i in range(n) for part in parts]
-    near = difflib.get_close_matches(name, [*layers, *lens, *filter(None, modules)], n=5, cutoff=0.4)
+    near = difflib.get_close_matches(name, [*layers, *lens, *modules], n=5, cutoff=0.4)
     return (
         f"unknown hook {name!r} of {subject}; valid: layer:0 … layer:{n}, layer:{n}.raw (before the final norm), "
         f"blocks.0 … {n - 1} with .hook_{', .hook_'.join(parts)}, or a module path"

@@ -55,7 +55,7 @@ class ModelSubject:
 
     def __post_init__(self) -> None:
         self._special = special_table(self.special_tokens.values(), self.vocab_size)
-        self._modules = dict(self.model.named_modules())
+        self._modules = {path for path, _ in self.model.named_modules() if path}
         self._hooks: dict[str, tuple[Hook, Place]] = {}
         self.device = next(self.model.parameters()).device
 

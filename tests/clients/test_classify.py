@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -25,7 +24,13 @@ def anthropic(kind: str, message: str = "m") -> dict[str, Any]:
     ("family", "status", "body", "kind", "retryable"),
     [
         ("anthropic", 400, anthropic("invalid_request_error"), "bad_request", False),
-        ("anthropic", 400, anthropic("invalid_request_error", "prompt is too long: 210000 tokens"), "context_length", False),
+        (
+            "anthropic",
+            400,
+            anthropic("invalid_request_error", "prompt is too long: 210000 tokens"),
+            "context_length",
+            False,
+        ),
         ("anthropic", 400, anthropic("invalid_request_error", "Your credit balance is too low"), "quota", False),
         ("anthropic", 401, anthropic("authentication_error"), "auth", False),
         ("anthropic", 402, anthropic("billing_error"), "quota", False),
@@ -63,7 +68,9 @@ def test_statuses(family: str, status: int, body: Any, kind: str, retryable: boo
 
 
 def test_a_refused_temperature_comes_with_the_remedy() -> None:
-    failure = classify("anthropic", 400, anthropic("invalid_request_error", "`temperature` is deprecated for this model."))
+    failure = classify(
+        "anthropic", 400, anthropic("invalid_request_error", "`temperature` is deprecated for this model.")
+    )
     assert "?temperature=default" in failure.message
 
 
@@ -133,4 +140,4 @@ def test_what_may_have_been_billed() -> None:
     assert not maybe_billed(Failure("rate_limit", ""))
     assert not maybe_billed(NotSent("connection", ""))
     assert maybe_billed(Failure("cancelled", ""))
-    assert isinstance(classify_error(asyncio.TimeoutError()), Failure)
+    assert isinstance(classify_error(TimeoutError()), Failure)
