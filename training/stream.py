@@ -20,7 +20,10 @@ CHUNK = 64  # sequences tokenised at a time
 class Sequences(Protocol):
     """What training asks of a corpus."""
 
-    digest: str
+    @property
+    def digest(self) -> str:
+        """Hash of the content."""
+        ...
 
     @property
     def groups(self) -> np.ndarray:

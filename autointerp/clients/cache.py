@@ -50,7 +50,7 @@ class Cache:
             flight.task.add_done_callback(partial(self._land, key, flight))
         flight.waiting += 1
         try:
-            outcome = await flight.task
+            outcome = await asyncio.shield(flight.task)
         except asyncio.CancelledError:
             if flight.task.cancelled() and not _being_cancelled():
                 return Failure("cancelled", "the client was closed while the request was in flight")

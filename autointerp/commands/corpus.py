@@ -31,8 +31,7 @@ class Config:
     column: str = "text"
     """Key or column that holds the text (JSONL, Hugging Face)."""
     separator: str | None = None
-    """What stands between documents (plain text; \\n is a line break); 'blank' for blank lines; by default
-    <|endoftext|> where it occurs, else blank lines."""
+    """End of a document in plain text (\\n is a line break), or 'blank' for blank lines; by default <|endoftext|> if seen."""
     split: str = "train"
     """Split of a Hugging Face data set, e.g. 'train[:1%]'."""
     subset: str | None = None
@@ -42,8 +41,7 @@ class Config:
     max_length: int | None = None
     """Longest sequence kept, in residues or characters."""
     organism: str | None = None
-    """Organism kept, in any case: its whole name, its scientific or common name alone, or its taxon number; never part
-    of a name, so that Human does not let human viruses in."""
+    """Organism kept: its whole, scientific or common name in any case, or its taxon number; never a part of a name."""
     sample: int | None = None
     """Draw so many distinct sequences at random, whatever their order in the source."""
     seed: int = 0
