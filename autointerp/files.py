@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, JSON manifests with a format and a version, digests, mapped tensors."""
+"""Files that are whole or absent: atomic writes, JSON manifests with format and version, digests, mapped tensors."""
 
 from __future__ import annotations
 
@@ -98,19 +98,6 @@ def digest_json(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def write_tensors(
-    path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
-) -> str:
-    """Write arrays as safetensors, atomically; return the file's digest."""
-    from safetensors.numpy import save_file
-
-    with atomic(path) as temporary:
-        save_file(
-            {k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, dict(metadata) if metadata else None
-        )
-        return digest_file(temporary)
-
-
 class TensorFile:
     """A safetensors file read slice by slice, so that reading it never makes more than the slice resident.
 
@@ -175,28 +162,44 @@ def map_tensors(path: str | Path) -> dict[str, np.ndarray]:
     return TensorFile(path).map()
 
 
-def write_tensor_stream(path: str | Path, tensors: Mapping[str, tuple[np.dtype, int, Iterable[np.ndarray]]]) -> str:
-    """Write one-dimensional tensors piece by piece as safetensors, atomically; return the file's digest.
+def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
+    """Write arrays (and ``metadata`` into the header) as safetensors, atomically; return the file's digest."""
+    pieces = {name: (array.dtype, array.shape, [array]) for name, array in tensors.items()}
+    return write_tensor_stream(path, pieces, metadata)
+
+
+def write_tensor_stream(
+    path: str | Path,
+    tensors: Mapping[str, tuple[np.dtype, tuple[int, ...], Iterable[np.ndarray]]],
+    metadata: Mapping[str, str] | None = None,
+) -> str:
+    """Write tensors piece by piece as safetensors, atomically; return the file's digest.
+
+    Written here rather than by the safetensors library so that no tensor must be whole in memory, a full disk is an
+    ``OSError``, and the file gets the permissions that the user's umask asks for.
 
     Parameters
     ----------
-    tensors : name to (dtype, total length, pieces); wider types first keeps every tensor aligned.
+    tensors : name to (dtype, shape, pieces); joined, the pieces fill the shape.
     """
     names = {np.dtype(kind): name for name, kind in DTYPES.items()}
-    header, end = {}, 0
-    for name, (dtype, length, _) in sorted(tensors.items(), key=lambda item: -np.dtype(item[1][0]).itemsize):
-        begin, end = end, end + length * np.dtype(dtype).itemsize
-        header[name] = {"dtype": names[np.dtype(dtype)], "shape": [length], "data_offsets": [begin, end]}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    # wider types first, as the library does, so that every tensor is aligned
+    for name, (dtype, shape, _) in sorted(tensors.items(), key=lambda item: (-np.dtype(item[1][0]).itemsize, item[0])):
+        begin, end = end, end + int(np.prod(shape)) * np.dtype(dtype).itemsize
+        header[name] = {"dtype": names[np.dtype(dtype)], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with atomic(path) as temporary:
         with open(temporary, "wb") as handle:
             handle.write(len(text).to_bytes(8, "little") + text)
-            for name in header:
-                dtype, length, pieces = tensors[name]
+            for name in [n for n in header if n in tensors]:
+                dtype, shape, pieces = tensors[name]
                 written = 0
                 for piece in pieces:
-                    handle.write(np.ascontiguousarray(piece, dtype).data)
-                    written += len(piece)
-                assert written == length, f"{name}: {written} of {length} values"
+                    data = np.ascontiguousarray(piece, dtype)
+                    handle.write(data.data)
+                    written += data.size
+                assert written == np.prod(shape), f"{name}: {written} of {np.prod(shape)} values"
         return digest_file(temporary)

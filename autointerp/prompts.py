@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
+from itertools import groupby
 from typing import Any
 
 from autointerp.records import Example
 
 OPEN, CLOSE = "<<", ">>"
+LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""What ``str.splitlines`` splits at: an example takes one line."""
 
 
 def render(example: Example, marked: Collection[int] = ()) -> str:
@@ -17,15 +20,17 @@ def render(example: Example, marked: Collection[int] = ()) -> str:
 
     Delimiters that stand in the text itself are spaced out, so that a mark is always ours.
     """
+    runs = [
+        (inside, _plain("".join(token for _, token in run)))
+        for inside, run in groupby(enumerate(example.tokens), lambda item: item[0] in marked)
+    ]
     pieces: list[str] = []
-    inside = False
-    for index, token in enumerate(example.tokens):
-        if (index in marked) != inside:
-            pieces.append(CLOSE if inside else OPEN)
-            inside = not inside
-        pieces.append(_plain(token))
-    if inside:
-        pieces.append(CLOSE)
+    for i, (inside, text) in enumerate(runs):
+        if (inside or i > 0) and text.startswith(("<", ">")):  # it must not lengthen a delimiter
+            text = " " + text
+        if (inside or i < len(runs) - 1) and text.endswith(("<", ">")):
+            text += " "
+        pieces.append(OPEN + text + CLOSE if inside else text)
     return ("[start]" if example.at_start else "") + "".join(pieces) + ("[end]" if example.at_end else "")
 
 
@@ -35,20 +40,22 @@ def numbered(texts: Sequence[str]) -> str:
 
 
 def find_json(text: str) -> Any:
-    """The JSON value in a reply: the whole of it, a fenced block, or the first object or array that parses; else None."""
+    """The JSON value in a reply: the whole of it, a fenced block, the first object that parses, or the first array; or None."""
     stripped = re.sub(r"^```[a-zA-Z]*\s*|\s*```$", "", text.strip())
     decoder = json.JSONDecoder()
     try:
         return decoder.decode(stripped)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
-    for match in re.finditer(r"[{\[]", text):
-        try:
-            return decoder.raw_decode(text, match.start())[0]
-        except ValueError:
-            continue
+    for opening in (r"\{", r"\["):
+        for match in re.finditer(opening, text):
+            try:
+                return decoder.raw_decode(text, match.start())[0]
+            except (ValueError, RecursionError):
+                continue
     return None
 
 
 def _plain(text: str) -> str:
-    return text.replace(OPEN, "< <").replace(CLOSE, "> >").replace("\r", " ").replace("\n", " ⏎ ")
+    """``text`` on one line and without delimiters."""
+    return re.sub(r"(?<=<)(?=<)|(?<=>)(?=>)", " ", LINE_BREAK.sub(" ⏎ ", text))

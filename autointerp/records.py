@@ -184,7 +184,8 @@ class Task:
         """Hash of everything in the task that can change an answer."""
         state = hashlib.blake2b(f"{self.kind}\0{self.level}\0{self.marks}\0{self.explanation}".encode(), digest_size=16)
         for example in (*self.examples, *self.negatives):
-            state.update(f"\0{example.start}:{example.length}:{example.text}".encode("utf-8", "surrogatepass"))
+            place = f"\0{example.start}:{example.length}:{example.group}:{len(example.text)}:"
+            state.update((place + example.text).encode("utf-8", "surrogatepass"))
             state.update(np.asarray(example.ends, np.int64).tobytes())
             state.update(np.asarray(example.activations, np.float32).tobytes())
         return f"{len(self.examples)}:{state.hexdigest()}"
@@ -279,7 +280,22 @@ class Failure:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NotSent(Failure):
+    """A failure before the request left this machine, so it cannot have been billed."""
+
+
 Outcome: TypeAlias = Response | Failure
+
+BILLED = frozenset({"timeout", "cancelled", "connection", "server", "bad_answer", "internal"})
+"""Kinds of failure for which a provider may charge, if the request was sent."""
+
+
+def maybe_billed(outcome: Outcome) -> bool:
+    """Whether a provider may charge for a failed attempt although it reported no usage."""
+    return isinstance(outcome, Failure) and outcome.kind in BILLED and not isinstance(outcome, NotSent)
+
+
 Plan: TypeAlias = Generator[Sequence[Request], Sequence[Outcome], T]
 """One yield is one round of requests; what comes back are their outcomes, in order. A plan does no I/O."""
 

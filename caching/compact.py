@@ -19,8 +19,8 @@ def compact(
 ) -> dict[str, Any]:
     """Merge every block of ``manifest`` into shards, the token file and the feature statistics.
 
-    Memory: one shard (about ``shard_activations`` × 30 bytes while it is merged, or one feature if that is more) and two
-    int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is on disk.
+    Memory: one shard (about ``shard_activations`` × 30 bytes while it is merged, or one feature if that is more)
+    and two int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is on disk.
 
     Returns
     -------
@@ -92,10 +92,10 @@ def _merge(blocks: list[TensorFile], indptrs: np.ndarray, dtype: Any) -> tuple[n
 
 def _write_tokens(folder: Path, blocks: list[TensorFile], offsets: np.ndarray) -> dict[str, Any]:
     total = int(offsets[-1])
-    tensors: dict[str, Any] = {"offsets": (np.dtype(np.int64), len(offsets), [offsets])}
+    tensors: dict[str, Any] = {"offsets": (np.dtype(np.int64), offsets.shape, [offsets])}
     for name in ("tokens", "ends"):
         if name in blocks[0]:
-            tensors[name] = (blocks[0].entries[name][0], total, map(TensorFile.read, blocks, repeat(name)))
+            tensors[name] = (blocks[0].entries[name][0], (total,), map(TensorFile.read, blocks, repeat(name)))
     return {"file": TOKENS, "digest": write_tensor_stream(folder / TOKENS, tensors)}
 
 

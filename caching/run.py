@@ -59,7 +59,7 @@ def _check_fit(subject: Subject, coder: SparseCoder, settings: CacheSettings) ->
     hook = subject.hook(settings.hook)
     if hook.d != coder.d_in:
         raise UsageError(
-            f"{subject.name} {settings.hook} is {hook.d} wide, the coder expects {coder.d_in}: they do not belong together"
+            f"{subject.name} {settings.hook} is {hook.d} wide, the coder expects {coder.d_in}: they do not fit"
         )
     known = coder.metadata
     for field, found in (("subject_digest", subject.digest), ("hook", hook.name), ("level", settings.level)):

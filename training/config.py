@@ -20,9 +20,9 @@ class TrainConfig:
     tokens: int = 1_000_000
     """How many tokens to train on (sequences at level sequence); a short corpus is read several times."""
     n_features: int | None = None
-    """Features of the coder; by default ``expansion`` times the width of the hook."""
+    """Features of the coder; by default the expansion times the width of the hook."""
     expansion: int = 16
-    """Features for each dimension of the hook, where ``n_features`` is not given."""
+    """Features for each dimension of the hook, where their number is not given."""
     k: int = 16
     """Features that may be active in a token."""
     level: Literal["token", "sequence"] = "token"
@@ -38,7 +38,7 @@ class TrainConfig:
     aux_coefficient: float = 1 / 32
     """Weight of the auxiliary loss that revives dead features."""
     dead_after: int | None = None
-    """Tokens without firing that make a feature dead; by default a tenth of ``tokens``, at most 10 million."""
+    """Tokens without firing that make a feature dead; by default a tenth of all tokens, at most 10 million."""
     held_out: float = 0.05
     """Share of the sequences, whole groups of them, kept for the final evaluation."""
     seed: int = 0

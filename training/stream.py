@@ -134,7 +134,8 @@ def states_of(
     offsets = np.cumsum([0, *(len(ids) for ids in sequences)])
     n = int(offsets[-1]) if level == "token" else len(sequences)
     states, done = torch.empty(0), 0
-    for positions, found in iter_states(subject, sequences, [hook]):
+    overlap = min(64, subject.context_length // 4)
+    for positions, found in iter_states(subject, sequences, [hook], overlap=overlap):
         batch = found[hook].float()
         if not torch.isfinite(batch).all():
             raise AutointerpError(f"{subject.name} {hook}: states are not finite (NaN or infinite); try dtype float32")

@@ -43,12 +43,13 @@ def train_topk(
     train_rows, held_rows = split_groups(np.asarray(corpus.groups), config.held_out, config.seed)
     capacity = max(config.batch_size, (config.buffer_mb << 20) // (4 * place.d))
     stream = ActivationStream(subject, corpus, hook, train_rows, config.level, config.batch_size, capacity, config.seed)
-    with Stage(observer, "training", config.n_steps * config.batch_size, "tok") as stage:
+    unit = config.level[:3]
+    with Stage(observer, "training", config.n_steps * config.batch_size, unit) as stage:
         stream.observer = stage
         state = _train(stream, n_features, config, out / CHECKPOINT, identity, stage)
     parameters = {name: tensor.detach() for name, tensor in vars(state.model).items()}
     coder = SparseCoder("topk", **parameters, k=config.k)
-    with Stage(observer, "evaluating", None, "tok") as stage:
+    with Stage(observer, "evaluating", None, unit) as stage:
         results = evaluate(subject, corpus, hook, coder, held_rows, config.level, stage)
     if not results["n"]:
         logger.warning("no group is small enough to hold out: FVU and L0 were not measured")

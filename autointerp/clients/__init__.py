@@ -2,12 +2,12 @@
 
 from autointerp.clients.backend import Limits, client
 from autointerp.clients.budget import Budget
-from autointerp.clients.classify import maybe_billed
 from autointerp.clients.connect import ConnectedClient, Statistics, connect
 from autointerp.clients.journal import Journal, MemoryJournal
 from autointerp.clients.prices import Price, estimate_tokens, price_of
 from autointerp.clients.scripted import Scripted
 from autointerp.clients.spec import ModelSpec
+from autointerp.records import maybe_billed
 
 __all__ = [
     "Budget",

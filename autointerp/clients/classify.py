@@ -6,11 +6,10 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from autointerp.records import Failure, Outcome
+from autointerp.records import Failure, NotSent
 
 RETRY, STOP = True, False
 
@@ -74,18 +73,6 @@ EXCEPTIONS: Mapping[str, tuple[str, bool, bool]] = {
     "ValueError": ("bad_answer", RETRY, True),
 }
 """Exceptions by the name of a class, the telling ones first: kind, whether to retry, whether anything was sent."""
-
-BILLED = frozenset({"timeout", "cancelled", "connection", "server", "bad_answer", "internal"})
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent(Failure):
-    """A failure before the request left this machine, so it cannot have been billed."""
-
-
-def maybe_billed(outcome: Outcome) -> bool:
-    """Whether a provider may charge for a failed attempt although it reported no usage."""
-    return isinstance(outcome, Failure) and outcome.kind in BILLED and not isinstance(outcome, NotSent)
 
 
 def classify(family: str, status: int, body: Any, headers: Mapping[str, str] | None = None) -> Failure:

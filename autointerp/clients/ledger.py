@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from autointerp.clients.budget import Budget
-from autointerp.clients.classify import NotSent, maybe_billed
 from autointerp.clients.journal import Journal
 from autointerp.clients.keys import redacted
 from autointerp.clients.prices import Price
 from autointerp.errors import AutointerpError
-from autointerp.records import Client, Failure, Outcome, Request, Response
+from autointerp.records import Client, Failure, NotSent, Outcome, Request, Response, maybe_billed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ class PerLoop(Generic[T]):
     async def get(self) -> T:
         """The resource of the running loop."""
         loop = asyncio.get_running_loop()
-        if self._value is None :
+        if self._value is None or self._loop is not loop:
             self._loop, self._generator = loop, self._open()
             self._value = await anext(self._generator)
         return self._value

@@ -31,7 +31,7 @@ class Config:
     column: str = "text"
     """Key or column that holds the text (JSONL, Hugging Face)."""
     separator: str | None = None
-    """End of a document in plain text (\\n is a line break), or 'blank' for blank lines; by default <|endoftext|> if seen."""
+    """End of a document in plain text (\\n: line break), 'blank' for blank lines; by default <|endoftext|> if seen."""
     split: str = "train"
     """Split of a Hugging Face data set, e.g. 'train[:1%]'."""
     subset: str | None = None

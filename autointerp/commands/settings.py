@@ -94,6 +94,8 @@ def _section(path: Path, section: str, cls: Any) -> dict[str, Any]:
         if name not in SECTIONS:
             raise UsageError(f"{path}: unknown section [{name}]; {nearest(name, SECTIONS)}")
     values = study.get(section, {})
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: {section} = {values!r} stands where a section [{section}] is expected")
     valid = [f.name for f in fields(cls)]
     for name in values:
         if name not in valid:

@@ -10,8 +10,8 @@ from training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainConfig):
-    """Train a TopK sparse autoencoder on the states of a subject; an interrupted training continues."""
+class Places:
+    """What to train on, and where to write."""
 
     subject: str
     """Model under study: planted-esm, a fair-esm name, a .pt file, a Hugging Face name or folder."""
@@ -21,6 +21,12 @@ class Config(TrainConfig):
     """Folder of the corpus."""
     out: Path
     """Folder of the coder; SAELens can read it too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainConfig, Places):
+    """Train a TopK sparse autoencoder on the states of a subject; an interrupted training continues."""
+
     context_length: int | None = None
     """Tokens of one window; the subject's own limit by default."""
     device: str = "auto"

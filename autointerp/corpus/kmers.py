@@ -21,7 +21,7 @@ MIN_SHARED = 0.02
 """Shared 5-mers that propose a pair, as a share of the shorter; 60 % identity leaves 0.6⁵ = 8 % of them intact."""
 BAND = 8
 """Half-width of the alignment band, in residues."""
-_BLOCK = 20_000_000  # products of one sparse multiplication
+_BLOCK = 5_000_000  # products of one sparse multiplication
 _CELLS = 4_000_000  # residues of one batch of alignments, padding included
 
 
@@ -34,7 +34,7 @@ def kmer_groups(texts: Sequence[str], observer: Observer | None = None) -> np.nd
 
     Returns
     -------
-    (n,) int64 labels 0, 1, … in order of first appearance. Time grows with n²; about 5 s for 6,700 yeast proteins.
+    (n,) int64 labels 0, 1, … in order of first appearance. Time grows with n²: 6 s for 6,700 proteins, 50 s for 23,000.
     """
     codes, positions = zip(*(_kmers(t) for t in texts), strict=True) if len(texts) else ((), ())
     sizes = np.array([len(c) for c in codes], np.int64)
@@ -44,8 +44,8 @@ def kmer_groups(texts: Sequence[str], observer: Observer | None = None) -> np.nd
     sure = shared >= MIN_MATCHED * sizes[pairs].max(1)
     links = [pairs[sure]]
     labels = components(len(texts), links)
-    rest = pairs[~sure]
     lengths = np.array([len(t) for t in texts], np.int64)
+    rest = _shorter_first(pairs[~sure], texts)
     rest = rest[np.argsort(lengths[rest].max(1), kind="stable")]
     with Stage(observer, "aligning", len(rest), "pair") as stage:
         for batch in _batches(rest, lengths):
@@ -111,6 +111,13 @@ def _proposed(codes: Sequence[np.ndarray], sizes: np.ndarray, stage: Observer) -
         stage.advance(end - start)
         start = end
     return np.concatenate(pairs), np.concatenate(shared)
+
+
+def _shorter_first(pairs: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """Each pair in an order that follows from its texts alone, so that groups do not depend on the order of rows."""
+    rank = np.empty(len(texts), np.int64)
+    rank[sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))] = np.arange(len(texts))
+    return np.where((rank[pairs[:, 0]] < rank[pairs[:, 1]])[:, None], pairs, pairs[:, ::-1])
 
 
 def _diagonal(codes_a: np.ndarray, at_a: np.ndarray, codes_b: np.ndarray, at_b: np.ndarray) -> int:

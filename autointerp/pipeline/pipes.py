@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
+from autointerp.errors import UsageError
 from autointerp.records import Client, Failure, Plan
 
 T = TypeVar("T")
@@ -75,7 +76,13 @@ async def flow(items: Iterable[Any], *steps: Step, in_flight: int = 64) -> Async
     """Send ``items`` through ``steps`` one after another, at most ``in_flight`` at a time; yield results as they come.
 
     Items are pulled only when there is room, so memory is bounded whatever their number.
+
+    Raises
+    ------
+    UsageError : ``in_flight`` is less than 1.
     """
+    if in_flight < 1:
+        raise UsageError(f"in_flight {in_flight}: must be at least 1")
     source = iter(items)
     active: set[asyncio.Task[Any]] = set()
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autointerp.errors import BudgetExceeded, ClientError, NotEnoughExamples, UsageError
+from autointerp.errors import AutointerpError, BudgetExceeded, ClientError, NotEnoughExamples, UsageError
 from autointerp.pipeline.estimate import Estimate, Tally, placeholder
 from autointerp.pipeline.nulls import BLOCK, Block
 from autointerp.pipeline.pipes import Stopped, drive
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from autointerp.store import RunStore, Spend
 
 log = logging.getLogger(__name__)
+SPEND_EVERY_S = 2.0
+"""Seconds between two looks at what was spent, for the progress bar."""
 Result = tuple[Explanation, list[Score]]
 
 
@@ -122,7 +125,7 @@ class Pipeline:
             seen += 1
             record = self._load(feature)
             if isinstance(record, FeatureRecord):
-                self._tally(record, tally)
+                self._tally(record, tally, self.nulls and total > 1)
                 sampled += 1
         eligible = total if n_features is not None else round(total * sampled / max(seen, 1))
         return tally.scaled(eligible, sampled)
@@ -147,17 +150,18 @@ class Pipeline:
             Everything finished before is stored; the same call continues.
         """
         began, counts = time.monotonic(), dict.fromkeys(("explained", "failed", "scores"), 0)
+        usd, asked = 0.0, -math.inf
         total = n_features if n_features is not None else len(self._wanted(features, None, seed))
         state = _Run()
         with _interruptible(state), Stage(observer, "explaining", total, "feature") as stage:
-            async for explanation, scores in self._stream(
-                state, features, n_features, seed, budget_usd, features_in_flight
-            ):
-                counts["failed" if explanation.failure else "explained"] += 1
-                counts["scores"] += len(scores)
-                stage.advance(
-                    1, skipped=state.skipped, failed=counts["failed"], usd=f"{self.store.spend().total_usd:.2f}"
-                )
+            stream = self._stream(state, features, n_features, seed, budget_usd, features_in_flight)
+            async with aclosing(stream) as results:
+                async for explanation, scores in results:
+                    counts["failed" if explanation.failure else "explained"] += 1
+                    counts["scores"] += len(scores)
+                    if time.monotonic() - asked > SPEND_EVERY_S:  # it reads the whole journal
+                        usd, asked = (await asyncio.to_thread(self.store.spend)).total_usd, time.monotonic()
+                    stage.advance(1, skipped=state.skipped, failed=counts["failed"], usd=f"{usd:.2f}")
         return RunReport(
             attempted=counts["explained"] + counts["failed"] + state.skipped,
             skipped=state.skipped,
@@ -178,8 +182,10 @@ class Pipeline:
         features_in_flight: int = 64,
     ) -> AsyncIterator[Result]:
         """Yield (explanation, scores) of each feature as it is finished; memory is bounded whatever their number."""
-        async for result in self._stream(_Run(), features, n_features, seed, budget_usd, features_in_flight):
-            yield result
+        stream = self._stream(_Run(), features, n_features, seed, budget_usd, features_in_flight)
+        async with aclosing(stream) as results:
+            async for result in results:
+                yield result
 
     # ---------------------------------------------------------------------------------------------------- the main stream
 
@@ -191,7 +197,7 @@ class Pipeline:
         seed: int,
         budget_usd: float | None,
         in_flight: int,
-    ) -> AsyncIterator[Result]:
+    ) -> AsyncGenerator[Result]:
         if in_flight < 1:
             raise UsageError(f"features_in_flight {in_flight}: must be at least 1")
         items = self._items(state, self._wanted(features, n_features, seed), n_features)
@@ -227,7 +233,6 @@ class Pipeline:
                 for task in active:
                     task.cancel()
                 await asyncio.gather(*active, return_exceptions=True)
-                items.close()
         if state.stop:
             raise self._stopped(state.stop)
 
@@ -240,7 +245,7 @@ class Pipeline:
         for start in range(0, len(wanted), BLOCK):
             block = state.open_blocks[start] = Block(start // BLOCK, self.loader.seed)
             for feature in wanted[start : start + BLOCK]:
-                if n_eligible is not None and found >= n_eligible:
+                if state.interrupted or (n_eligible is not None and found >= n_eligible):
                     break
                 record = None if feature in known_skipped or self._stored(feature) else self._load(feature)
                 if feature in known_skipped or isinstance(record, Skipped):
@@ -251,15 +256,18 @@ class Pipeline:
                 found += 1
                 block.waiting.add(feature)
                 yield feature, block, record
-            block.closed = True
-            if n_eligible is not None and found >= n_eligible:
+            block.closed = not state.interrupted
+            if state.interrupted or (n_eligible is not None and found >= n_eligible):
                 return
 
     async def _feature(self, feature: int, block: Block, record: FeatureRecord | None) -> Result | None:
         explanation = self.store.get_explanation(feature, self.explainer.id, self.client.spec.text)
         if explanation is None:
             assert record is not None
-            explanation = await drive(self.explainer.explain(record), self.client)
+            try:
+                explanation = await drive(self.explainer.explain(record), self.client)
+            except Exception as error:  # noqa: BLE001 - a defect on one feature must not end the run
+                explanation = Explanation(feature, "", self.explainer.id, failure=_defect(error))
             await self.store.put_explanation(explanation, self.client.spec.text, record.statistics)
         block.resolve(feature, explanation)
         if explanation.failure:
@@ -284,12 +292,23 @@ class Pipeline:
             if known is not None:
                 return known
             assert record is not None
-            score = await drive(scorer.score(record, explanation), self.score_client)
+            try:
+                score = await drive(scorer.score(record, explanation), self.score_client)
+            except Exception as error:  # noqa: BLE001 - as above
+                facts = {"failures": {_defect(error): 1}}
+                score = Score(feature, explanation.explainer, scorer.id, None, None, None, 0, 0, facts)
             score = replace(score, null=null_of is not None, partner=null_of)
             await self.store.put_score(score, self.client.spec.text, self.score_client.spec.text)
             return score
 
-        return list(await asyncio.gather(*(one(s, k) for s, k in zip(self.scorers, stored, strict=True))))
+        work = (one(s, k) for s, k in zip(self.scorers, stored, strict=True))
+        scores = await asyncio.gather(
+            *work, return_exceptions=True
+        )  # what one has sent is written before another's end
+        for score in scores:
+            if isinstance(score, BaseException):
+                raise score
+        return [score for score in scores if isinstance(score, Score)]
 
     # ------------------------------------------------------------------------------------------------------------ inside
 
@@ -326,7 +345,7 @@ class Pipeline:
             if features is None
             else features
             if isinstance(features, range)
-            else [int(f) for f in features]
+            else list(dict.fromkeys(int(f) for f in features))
         )
         for feature in (min(wanted, default=0), max(wanted, default=0)):
             if not 0 <= feature < len(self.loader):
@@ -350,15 +369,25 @@ class Pipeline:
         """Who made a score: explainer, its client, scorer, its client."""
         return self.explainer.id, self.client.spec.text, scorer.id, self.score_client.spec.text
 
-    def _tally(self, record: FeatureRecord, tally: Tally) -> None:
+    def _tally(self, record: FeatureRecord, tally: Tally, nulls: bool) -> None:
+        other = placeholder(record.feature, self.explainer.id)
         explanation = self.store.get_explanation(record.feature, self.explainer.id, self.client.spec.text)
         if explanation is None:
-            tally.add(next(self.explainer.explain(record)), self.client, self.store)
-            explanation = placeholder(record.feature, self.explainer.id)
+            tally.add(next(self.explainer.explain(record), ()), self.client, self.store)
+        elif explanation.failure:
+            return
         for scorer in self.scorers:
-            for null in (False, True)[: 1 + self.nulls]:
+            for null, text in ((False, explanation or other), (True, other))[: 1 + nulls]:
                 if not self.store.has_score(record.feature, *self._names(scorer), null=null):
-                    tally.add(next(scorer.score(record, explanation)), self.score_client, self.store)
+                    tally.add(next(scorer.score(record, text), ()), self.score_client, self.store)
+
+
+def _defect(error: Exception) -> str:
+    """What to record when a plan itself fails on one feature; what concerns every feature is raised again."""
+    if isinstance(error, (Stopped, AutointerpError)):
+        raise error
+    log.warning("a plan failed", exc_info=error)
+    return f"internal: {type(error).__name__}: {error}"[:400]
 
 
 @contextmanager

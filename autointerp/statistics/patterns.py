@@ -18,7 +18,7 @@ REACH = 10
 """Offsets −REACH … REACH around the peak are looked at."""
 START, END = "^", "$"
 """Pseudo-tokens beyond the first and the last token of a sequence."""
-MIN_COUNT, MIN_SHARE, MIN_Z, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 4.0, 6, 8
+MIN_COUNT, MIN_SHARE, MAX_P, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 1e-4, 6, 8
 
 Context = tuple[Sequence[str], bool, bool]
 """(tokens, whether the sequence starts here, whether it ends here)."""
@@ -116,8 +116,8 @@ def find_pattern(
 
     Notes
     -----
-    A token is listed at an offset if it stands there in at least 3 groups and a tenth of them, and its count exceeds the
-    binomial expectation by 4 standard deviations; weights are log2 of smoothed frequency over background.
+    A token is listed at an offset if it stands there in at least 3 groups and a tenth of them, and so many have a binomial
+    probability below 1e-4 given its background frequency; weights are log2 of smoothed frequency over background.
     """
     everything = [context for context, _ in positives] + list(negatives)
     background = Counter(normal(t) for tokens, _, _ in everything for t in tokens)
@@ -137,9 +137,8 @@ def find_pattern(
 def _aligned(
     positives: Sequence[tuple[Context, int]], frequency: dict[str, float], groups: Sequence[int]
 ) -> tuple[Column, ...]:
-    edge = 1 / max(
-        sum(len(c[0]) for c, _ in positives) / len(positives), 2
-    )  # a boundary is as likely as a place in a context
+    shares = [sum(c[side] for c, _ in positives) / len(positives) for side in (1, 2)]
+    half = sum(len(c[0]) for c, _ in positives) / len(positives) / 2
     normalised = [([normal(t) for t in context[0]], context, peak) for context, peak in positives]
     sizes = Counter(groups)
     found = []
@@ -149,8 +148,13 @@ def _aligned(
             if (token := token_at(peak + offset, tokens, context)) is not None:
                 counts[token] += 1 / sizes[group]
         n = sum(counts.values())
-        if column := _column(offset, counts, n, {**frequency, START: edge, END: edge}):
+        # how often an end of the sequence would stand there if peaks were anywhere in their contexts
+        edges = {token: share * min(1.0, abs(offset) / half) for token, share in zip((START, END), shares, strict=True)}
+        if column := _column(offset, counts, n, {**frequency, **edges}):
             found.append((_information(column, counts, n), column))
+    for edge_token in (START, END):  # an end seen at one offset is seen at every further one: the nearest says it all
+        at_edge = sorted((c for _, c in found if set(c.weights) == {edge_token}), key=lambda c: abs(c.offset or 0))
+        found = [item for item in found if item[1] not in at_edge[1:]]
     found.sort(key=lambda item: (-item[0], abs(item[1].offset or 0)))
     return tuple(sorted((column for _, column in found[:MAX_OFFSETS]), key=lambda c: abs(c.offset or 0)))
 
@@ -159,7 +163,7 @@ def _column(offset: int | None, counts: Mapping[str, float], n: float, frequency
     enriched = []
     for token, count in counts.items():
         q = frequency[token]
-        if count >= max(MIN_COUNT, MIN_SHARE * n) and count - n * q >= MIN_Z * math.sqrt(n * q * (1 - q)):
+        if count >= max(MIN_COUNT, MIN_SHARE * n) and binomial_tail(int(count), round(n), q) <= MAX_P:
             enriched.append((count, token))
     enriched = sorted(enriched, key=lambda item: (-item[0], item[1]))[:MAX_TOKENS_AT_OFFSET]
     if not enriched:
@@ -170,6 +174,17 @@ def _column(offset: int | None, counts: Mapping[str, float], n: float, frequency
         math.log2((rest_seen + 2 * rest_expected) / (n + 2) / max(rest_expected, 1e-9)) if rest_expected > 0 else 0.0
     )
     return Column(offset, weights, other)
+
+
+def binomial_tail(count: int, n: int, p: float) -> float:
+    """Probability of at least ``count`` successes in ``n`` trials of probability ``p``; exact."""
+    if p >= 1:
+        return 1.0
+    term, total = math.comb(n, count) * p**count * (1 - p) ** (n - count), 0.0
+    for k in range(count, n + 1):
+        total += term
+        term *= (n - k) / (k + 1) * p / (1 - p)
+    return total
 
 
 def _information(column: Column, counts: Mapping[str, float], n: float) -> float:

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from autointerp.errors import FormatError, UsageError
-from autointerp.records import Explanation, Failure, FeatureStatistics, Outcome, Response, Score, Skipped, Trial, Usage
+from autointerp.records import (
+    Explanation,
+    Failure,
+    FeatureStatistics,
+    Outcome,
+    Response,
+    Score,
+    Skipped,
+    Trial,
+    Usage,
+    maybe_billed,
+)
 from autointerp.store.lock import acquire
 from autointerp.store.schema import connect
 from autointerp.store.writer import Statement, Writer
@@ -57,7 +68,7 @@ class RunStore:
         self.folder = folder
         self._lock = None if readonly else acquire(folder / LOCK)
         try:
-            self._writer = None if readonly else Writer(connect(folder / DATABASE))
+            self._writer = None if readonly else Writer(connect(folder / DATABASE), folder)
             self._db = connect(folder / DATABASE, readonly=True)
         except BaseException:
             if self._lock:
@@ -121,21 +132,23 @@ class RunStore:
     # ------------------------------------------------------------------------------------------------ results (pipeline)
 
     def bind(self, settings: Mapping[str, Any]) -> None:
-        """Tie the run to the settings that decide its examples.
+        """Tie the run to the settings that decide its examples; a run without results takes the new ones.
 
         Raises
         ------
-        UsageError : the run was made with other settings; the differing one is named.
+        UsageError : the run has results of other settings; the differing one is named.
         """
         stored = dict(self._db.execute("SELECT name, value FROM study").fetchall())
         fresh = {name: orjson.dumps(value).decode() for name, value in settings.items()}
-        for name, value in fresh.items():
-            if stored.get(name, value) != value:
-                raise UsageError(
-                    f"{self.folder} holds results made with {name} = {stored[name]}, this run has {value}; choose another --out"
-                )
+        empty = "SELECT NOT EXISTS (SELECT 1 FROM explanations) AND NOT EXISTS (SELECT 1 FROM skipped)"
+        if not self._db.execute(empty).fetchone()[0]:
+            for name, value in fresh.items():
+                if stored.get(name, value) != value:
+                    raise UsageError(
+                        f"{self.folder} holds results made with {name} = {stored[name]}, this run has {value}; choose another --out"
+                    )
         self._submit(
-            lambda db: db.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", list(fresh.items()))
+            lambda db: db.executemany("INSERT OR REPLACE INTO study VALUES (?, ?)", list(fresh.items()))
         ).result()
 
     async def put_explanation(self, explanation: Explanation, client: str, statistics: FeatureStatistics) -> None:
@@ -145,9 +158,9 @@ class RunStore:
             e.feature,
             e.explainer,
             client,
-            e.text,
+            _text(e.text),
             e.model,
-            e.failure,
+            e.failure and _text(e.failure),
             _json(dict(e.details)),
             _json(asdict(statistics)),
         )
@@ -259,8 +272,10 @@ class RunStore:
 
 _SCORE_KEY = "feature = ? AND explainer = ? AND explainer_client = ? AND scorer = ? AND client = ? AND is_null = ?"
 
-# kinds of failure that certainly cost nothing: refused before any token was made, or never sent
-UNBILLED = {"rate_limit", "overloaded", "auth", "quota", "bad_request", "context_length", "budget"}
+
+def _text(text: str) -> str:
+    """``text`` with every lone surrogate as a question mark: an escape in a reply can make one, no file can hold one."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _json(value: Any) -> str:
@@ -270,9 +285,8 @@ def _json(value: Any) -> str:
 def _finish(db: sqlite3.Connection, attempt: int, outcome: Outcome) -> None:
     if isinstance(outcome, Failure):
         sql = "UPDATE attempts SET finished = ?, outcome = ?, message = ?, cost_usd = ? WHERE id = ?"
-        db.execute(
-            sql, (time.time(), outcome.kind, outcome.message, 0.0 if outcome.kind in UNBILLED else None, attempt)
-        )
+        cost = None if maybe_billed(outcome) else 0.0
+        db.execute(sql, (time.time(), outcome.kind, _text(outcome.message), cost, attempt))
         return
     usage = outcome.usage
     tokens = (None, None, None) if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
@@ -283,7 +297,7 @@ def _finish(db: sqlite3.Connection, attempt: int, outcome: Outcome) -> None:
     )
     db.execute(
         "INSERT OR REPLACE INTO responses SELECT key, ?, ?, ?, ?, ?, ?, ? FROM attempts WHERE id = ?",
-        (outcome.text, outcome.finish, outcome.model, *tokens, outcome.cost_usd, attempt),
+        (_text(outcome.text), outcome.finish, outcome.model, *tokens, outcome.cost_usd, attempt),
     )
 
 

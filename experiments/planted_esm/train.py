@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from esm.data import Alphabet
 from esm.model.esm2 import ESM2
-from evaluate import evaluate, load, loss_table, probe_table
+from evaluate import evaluate
 
 from autointerp.corpus.planted import planted_proteome
 from autointerp.files import write_tensors
@@ -29,11 +29,28 @@ TRAIN_SEED = 1_000_000
 
 
 def build(seed: int) -> ESM2:
-    """A randomly initialised model; embeddings start small, because the output layer shares them."""
+    """A randomly initialised model; embeddings start small, because the output layer shares them.
+
+    The heads of the first two layers start out looking at a fixed offset (1, 2 and 3 residues to either side, then 2, 4
+    and 6): with rotary embeddings, biases k = (c, 0) and q = (c cos f d, c sin f d) of the pair of coordinates with
+    frequency f give the logit sum_f a cos f (offset - d), which peaks at offset d. Short motifs are found much sooner.
+    """
     torch.manual_seed(seed)
     model = ESM2(**SHAPE, alphabet=Alphabet.from_architecture("ESM-1b"), token_dropout=True)
     with torch.no_grad():
         model.embed_tokens.weight.mul_(0.1)
+        for spacing, layer in enumerate(model.layers[:2], 1):
+            attention, half = layer.self_attn, layer.self_attn.head_dim // 2
+            frequency = attention.rot_emb.inv_freq
+            # Logit amplitude 5 for each frequency with a period under about 120 residues.
+            c = torch.where(frequency > 0.05, math.sqrt(5.0 * math.sqrt(attention.head_dim)), 0.0)
+            for head in range(attention.num_heads):
+                offset = spacing * (head // 2 + 1) * (1 if head % 2 else -1)
+                at = slice(head * 2 * half, (head + 1) * 2 * half)
+                attention.k_proj.bias[at] = torch.cat([c, torch.zeros(half)])
+                attention.q_proj.bias[at] = torch.cat(
+                    [c * torch.cos(frequency * offset), c * torch.sin(frequency * offset)]
+                )
     return model
 
 
@@ -99,29 +116,46 @@ def save(model: ESM2, path: Path, trained: str) -> None:
         if not name.startswith("contact_head") and name != "lm_head.weight" and not name.endswith("inv_freq")
     }
     facts = {**SHAPE, "token_dropout": True, "alphabet": "ESM-1b", "architecture": "ESM2", "trained": trained}
-    write_tensors(path, tensors, {k: str(v) for k, v in facts.items()})
+    write_tensors(path, tensors, metadata={k: str(v) for k, v in facts.items()})
 
 
-def train(out: Path, steps: int, seed: int, rate: float) -> ESM2:
-    """AdamW with a linear warm-up and a cosine decay; the weights are written every 250 steps."""
+def optimizers(model: ESM2) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for everything else."""
+    named = [(n, p) for n, p in model.named_parameters() if not n.startswith("contact_head")]
+    matrices = [p for n, p in named if n.startswith("layers") and p.ndim == 2]
+    others = [p for n, p in named if not (n.startswith("layers") and p.ndim == 2)]
+    return [
+        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def train(out: Path, steps: int, seed: int) -> ESM2:
+    """Train with a linear warm-up and a cosine decay; the weights are written every 250 steps."""
     alphabet = Alphabet.from_architecture("ESM-1b")
     model = build(seed)
     model.train()
     parameters = [p for n, p in model.named_parameters() if not n.startswith("contact_head")]
-    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min((i + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * i / steps))
-    )
+    stages = [
+        (
+            o,
+            torch.optim.lr_scheduler.LambdaLR(
+                o, lambda i: min((i + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * i / steps))
+            ),
+        )
+        for o in optimizers(model)
+    ]
     begin, seen, losses = time.time(), 0, []
     for step, tokens in zip(range(1, steps + 1), batches(alphabet, TRAIN_SEED + seed), strict=False):
         corrupted, where = corrupt(tokens, alphabet, generator)
         loss = F.cross_entropy(masked_logits(model, corrupted, where), tokens[where])
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
+        for optimizer, schedule in stages:
+            optimizer.step()
+            schedule.step()
         seen += tokens.numel()
         losses.append(loss.item())
         if step % 250 == 0 or step == steps:
@@ -137,11 +171,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.out, arguments.steps, arguments.seed, arguments.rate)
+    train(arguments.out, arguments.steps, arguments.seed)
     print(json.dumps(evaluate(arguments.out), indent=1))
 
 

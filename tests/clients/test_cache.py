@@ -74,6 +74,7 @@ async def test_answers_outlive_the_client_and_failures_do_not(ask: Ask) -> None:
     assert (await client.generate(ask("a"))) == Response("half", finish="length", cost_usd=0.0)
     assert (await client.generate(ask("b"))).cached
     assert again.calls == 0
+    assert set(journal.answers) == {client.key(ask("a")), client.key(ask("b"))}
     assert client.statistics.sent == 0
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from servers import FakeServer, Fault
 
 from autointerp.clients import Budget, Limits, MemoryJournal, Price, Scripted, connect
 from autointerp.clients.connect import ConnectedClient
 from autointerp.errors import ClientError, UsageError
 from autointerp.records import Client, Failure, Outcome, Request, Response, Usage
+from tests.servers import FakeServer, Fault
 
 Ask = Callable[..., Request]
 CANARY = "sk-canary-0123456789abcdef"

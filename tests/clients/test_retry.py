@@ -11,7 +11,7 @@ from autointerp.clients.backend import Limits
 from autointerp.clients.classify import classify
 from autointerp.clients.retry import Retry
 from autointerp.records import Failure, Message, Outcome, Request, Response
-from clients.conftest import VirtualTime
+from tests.clients.conftest import VirtualTime
 
 REQUEST = Request((Message("user", "x"),))
 BUSY = Failure("server", "", retryable=True)

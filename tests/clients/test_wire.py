@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from servers import FakeServer, Fault, ok_body
 
 from autointerp.clients import Limits, MemoryJournal, ModelSpec, connect, price_of
 from autointerp.clients.connect import ConnectedClient
 from autointerp.clients.openai import OpenAI
 from autointerp.records import Failure, Message, Request, Response, Usage
+from tests.servers import FakeServer, Fault, ok_body
 
 WIRES = ("anthropic", "openai", "openrouter", "compatible")
 SPECS = {"anthropic": "anthropic/claude-haiku-4-5", "openrouter": "openrouter/a/b", "compatible": "openai/Qwen/Q"}
@@ -352,7 +352,7 @@ def test_two_event_loops_and_no_close(wire: str, ask: Ask, recwarn: pytest.Warni
 
 
 def test_the_server_itself_notices() -> None:
-    from servers import Received, problems
+    from tests.servers import Received, problems
 
     good = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
     headers = {"content-type": "application/json", "anthropic-version": "2026-10-21"}

@@ -49,7 +49,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert (corpus[-1].id, corpus[-1].group, corpus[-1].length, corpus.kind) == ("s3", 3, 1, "text")
     with pytest.raises(IndexError):
         corpus.text(4)
-    with pytest.raises(UsageError, match="no metadata column 'genus'.*organism, n"):
+    with pytest.raises(UsageError, match=r"no metadata column 'genus'.*organism, n"):
         corpus.column("genus")
 
 
@@ -125,7 +125,7 @@ def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="version 2"):
         Corpus.open(tmp_path)
     (tmp_path / "corpus.json").write_text(json.dumps(manifest | {"n_sequences": 5}))
-    with pytest.raises(FormatError, match="5 sequences, as corpus.json says; found 4"):
+    with pytest.raises(FormatError, match=r"5 sequences, as corpus\.json says; found 4"):
         Corpus.open(tmp_path)
 
 
@@ -134,7 +134,7 @@ def test_damaged_tables_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "sequences.parquet"
     whole = pq.read_table(file)
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(FormatError, match="sequences.parquet"):
+    with pytest.raises(FormatError, match=r"sequences\.parquet"):
         Corpus.open(tmp_path)
     pq.write_table(whole.drop_columns("group"), file)
     with pytest.raises(FormatError, match="no column 'group'"):

@@ -29,7 +29,9 @@ def install(folder: Path, script: str) -> None:
     (folder / "mmseqs").chmod(0o755)
 
 
-@pytest.mark.parametrize("which", ["fake", *(["real"] if shutil.which("mmseqs") else [])])
+@pytest.mark.parametrize(
+    "which", ["fake", *([pytest.param("real", marks=pytest.mark.full)] if shutil.which("mmseqs") else [])]
+)
 def test_groups(which: str, request: pytest.FixtureRequest) -> None:
     if which == "fake":
         install(request.getfixturevalue("no_mmseqs"), FAKE)
@@ -59,7 +61,7 @@ def test_its_failure_is_told(no_mmseqs: Path) -> None:
     with pytest.raises(AutointerpError, match="exit code 3: out of memory"):
         mmseqs_groups(["MKV"])
     install(no_mmseqs, "#!/bin/sh\nexit 0\n")
-    with pytest.raises(FormatError, match="out_cluster.tsv"):
+    with pytest.raises(FormatError, match=r"out_cluster\.tsv"):
         mmseqs_groups(["MKV"])
 
 

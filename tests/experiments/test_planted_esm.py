@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,15 +20,17 @@ WEIGHTS = REPOSITORY / "autointerp" / "subjects" / "planted_esm.safetensors"
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def train(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """``train.py``, which imports ``evaluate.py``; no other test meets these names."""
     monkeypatch.syspath_prepend(REPOSITORY / "experiments" / "planted_esm")
+    yield importlib.import_module("train")
     for name in ("train", "evaluate"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    import train as module
+        del sys.modules[name]
 
-    for name in ("train", "evaluate"):
-        monkeypatch.setitem(sys.modules, name, sys.modules[name])  # undone, so no other test meets these names
-    return module
+
+@pytest.fixture
+def evaluate(train: ModuleType) -> ModuleType:
+    return sys.modules["evaluate"]
 
 
 def test_the_fast_forward_is_fair_esms(train: ModuleType) -> None:
@@ -60,21 +64,21 @@ def test_batches_are_whole_proteins_of_one_length(train: ModuleType) -> None:
     assert sorted(texts) == sorted(planted_proteome(40, 6).sequences["text"].to_pylist())
 
 
-def test_what_is_saved_rebuilds_the_model(train: ModuleType, tmp_path: Path) -> None:
+def test_what_is_saved_rebuilds_the_model(train: ModuleType, evaluate: ModuleType, tmp_path: Path) -> None:
     model = train.build(seed=0).eval()
     train.save(model, tmp_path / "w.safetensors", "not at all")
-    again = train.load(tmp_path / "w.safetensors")
+    again = evaluate.load(tmp_path / "w.safetensors")
     tokens = torch.tensor([[0, 5, 7, 32, 4, 2]])
     with torch.no_grad():
         assert torch.allclose(model(tokens)["logits"], again(tokens)["logits"], atol=0.02)  # half precision
 
 
-def test_the_shipped_weights_are_small_and_know_the_elements(train: ModuleType) -> None:
+def test_the_shipped_weights_are_small_and_know_the_elements(evaluate: ModuleType) -> None:
     assert WEIGHTS.stat().st_size <= 2_000_000
-    model, planted = train.load(WEIGHTS), planted_proteome(100, seed=1)
-    losses = train.loss_table(model, planted)
+    model, planted = evaluate.load(WEIGHTS), planted_proteome(100, seed=1)
+    losses = evaluate.loss_table(model, planted)
     assert losses["overall"]["model"] < losses["overall"]["frequencies"] - 0.15
     for label in ("C2H2 zinc finger", "polyQ", "KDEL", "signal peptide"):
         assert losses[label]["model"] < losses[label]["frequencies"] - 0.5, label
-    probes = train.probe_table(model, planted, layers=(3,))
+    probes = evaluate.probe_table(model, planted, layers=(3,))
     assert np.median([p["layer:3"] for p in probes.values()]) > 0.9
