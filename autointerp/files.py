@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import secrets
@@ -41,6 +42,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path, name: str = "*") -> None:
+    """Remove what a process that was killed inside :func:`atomic` left in ``folder``, for files of that name."""
+    for path in folder.glob(f".{name}.{'[0-9a-f]' * 8}.tmp"):
+        path.unlink()
 
 
 @contextmanager
@@ -83,13 +90,10 @@ def read_json(path: str | Path, format: str | None = None, version: int | None =
     return value
 
 
-def digest_file(path: str | Path, *, size: int = 1 << 22) -> str:
+def digest_file(path: str | Path) -> str:
     """BLAKE2b-128 of a file's bytes, as 32 hex digits."""
-    state = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as handle:
-        while chunk := handle.read(size):
-            state.update(chunk)
-    return state.hexdigest()
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def digest_json(value: Any) -> str:
@@ -109,30 +113,39 @@ class TensorFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.entries: dict[str, tuple[np.dtype, tuple[int, ...], int]] = {}
-        for name, entry in self._header().items():
-            if name == "__metadata__":
-                continue
-            begin, end = (self._data + offset for offset in entry["data_offsets"])
-            if end > self._size:
-                raise FormatError(path, f"{end:,} bytes", f"{self._size:,} bytes: the file is truncated")
-            if entry["dtype"] not in DTYPES:
-                raise FormatError(path, "numeric tensors", f"{name} of type {entry['dtype']}")
-            self.entries[name] = (np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"]), begin)
+        try:
+            for name, entry in self._header().items():
+                if name != "__metadata__":
+                    self.entries[name] = self._entry(name, **entry)
+        except FileNotFoundError:
+            raise FormatError(path, "a safetensors file", "no such file") from None
+        except (ValueError, TypeError, AttributeError) as error:  # of a header that is no JSON, or other JSON
+            raise FormatError(path, "a safetensors file", f"a header that describes no tensors ({error})") from None
 
     def _header(self) -> dict[str, Any]:
-        expected = "a safetensors file"
-        try:
-            with open(self.path, "rb") as handle:
-                self._size = os.fstat(handle.fileno()).st_size
-                length = int.from_bytes(handle.read(8), "little")
-                if not 2 <= length <= self._size - 8:
-                    raise FormatError(self.path, expected, f"{self._size:,} bytes, header of {length:,} (truncated?)")
-                self._data = 8 + length
-                return json.loads(handle.read(length))
-        except FileNotFoundError:
-            raise FormatError(self.path, expected, "no such file") from None
-        except ValueError as error:
-            raise FormatError(self.path, expected, f"a header that is not JSON ({error})") from None
+        with open(self.path, "rb") as handle:
+            self._size = os.fstat(handle.fileno()).st_size
+            length = int.from_bytes(handle.read(8), "little")
+            if not 2 <= length <= self._size - 8:
+                found = f"{self._size:,} bytes, header of {length:,} (truncated?)"
+                raise FormatError(self.path, "a safetensors file", found)
+            self._data = 8 + length
+            return json.loads(handle.read(length))
+
+    def _entry(
+        self, name: str, dtype: str, shape: list[int], data_offsets: list[int]
+    ) -> tuple[np.dtype, tuple[int, ...], int]:
+        if dtype not in DTYPES:
+            raise FormatError(self.path, "numeric tensors", f"{name} of type {dtype}")
+        begin, end = data_offsets
+        if not all(type(n) is int and n >= 0 for n in [begin, *shape]):
+            raise ValueError(f"{name}: shape {shape} at {begin}")
+        kind = np.dtype(DTYPES[dtype])
+        if end - begin != math.prod(shape) * kind.itemsize:
+            raise ValueError(f"{name}: shape {shape} in {end - begin} bytes")
+        if self._data + end > self._size:
+            raise FormatError(self.path, f"{self._data + end:,} bytes", f"{self._size:,} bytes: the file is truncated")
+        return kind, tuple(shape), self._data + begin
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries
@@ -152,7 +165,7 @@ class TensorFile:
         with open(self.path, "rb") as handle:
             buffer = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         return {
-            name: np.frombuffer(buffer, dtype, int(np.prod(shape)), begin).reshape(shape)
+            name: np.frombuffer(buffer, dtype, math.prod(shape), begin).reshape(shape)
             for name, (dtype, shape, begin) in self.entries.items()
         }
 
@@ -162,7 +175,9 @@ def map_tensors(path: str | Path) -> dict[str, np.ndarray]:
     return TensorFile(path).map()
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> str:
     """Write arrays (and ``metadata`` into the header) as safetensors, atomically; return the file's digest."""
     pieces = {name: (array.dtype, array.shape, [array]) for name, array in tensors.items()}
     return write_tensor_stream(path, pieces, metadata)
@@ -187,7 +202,7 @@ def write_tensor_stream(
     end = 0
     # wider types first, as the library does, so that every tensor is aligned
     for name, (dtype, shape, _) in sorted(tensors.items(), key=lambda item: (-np.dtype(item[1][0]).itemsize, item[0])):
-        begin, end = end, end + int(np.prod(shape)) * np.dtype(dtype).itemsize
+        begin, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
         header[name] = {"dtype": names[np.dtype(dtype)], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -201,5 +216,5 @@ def write_tensor_stream(
                     data = np.ascontiguousarray(piece, dtype)
                     handle.write(data.data)
                     written += data.size
-                assert written == np.prod(shape), f"{name}: {written} of {np.prod(shape)} values"
+                assert written == math.prod(shape), f"{name}: {written} of {math.prod(shape)} values"
         return digest_file(temporary)

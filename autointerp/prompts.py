@@ -45,14 +45,18 @@ def find_json(text: str) -> Any:
     decoder = json.JSONDecoder()
     try:
         return decoder.decode(stripped)
-    except (ValueError, RecursionError):
+    except ValueError:
         pass
+    except RecursionError:
+        return None
     for opening in (r"\{", r"\["):
         for match in re.finditer(opening, text):
             try:
                 return decoder.raw_decode(text, match.start())[0]
-            except (ValueError, RecursionError):
+            except ValueError:
                 continue
+            except RecursionError:  # a reply that went astray; to go on would take minutes
+                return None
     return None
 
 

@@ -20,7 +20,8 @@ def compact(
     """Merge every block of ``manifest`` into shards, the token file and the feature statistics.
 
     Memory: one shard (about ``shard_activations`` × 30 bytes while it is merged, or one feature if that is more)
-    and two int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is on disk.
+    and two int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is
+    on disk.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autointerp.cache.layout import VALUE_DTYPES
+from autointerp.errors import UsageError
 from caching.blocks import feature_major
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def encode_block(
     Returns
     -------
     ``indptr``, ``token``, ``value`` (feature-major), ``tokens``, ``offsets`` and, for text, ``ends``.
+
+    Raises
+    ------
+    UsageError : states that are not finite, or an activation beyond the range of the stored type.
     """
     from autointerp.subjects.stream import iter_states
 
@@ -47,15 +52,19 @@ def encode_block(
     pieces = []
     means = _Means(offsets) if settings.level == "sequence" else None
     for positions, states in stream:
+        x = states[settings.hook].float()
+        if not x.isfinite().all():
+            raise UsageError(f"{subject.name}: states at {settings.hook} are not finite; run it in float32 or bfloat16")
         if means is None:
-            pieces.append(_rows(coder.encode(states[settings.hook].float()), positions, value_dtype))
+            pieces.append(_rows(coder.encode(x), positions, value_dtype))
         else:
-            means.add(positions, states[settings.hook])
+            means.add(positions, x)
         observer.advance(len(positions))
     if means is not None:
-        for rows in np.array_split(np.arange(n_rows), max(1, -(-n_rows // 4096))):
+        filled = np.flatnonzero(np.diff(offsets))  # a sequence without tokens has no mean: it is silent
+        for rows in (filled[i : i + 4096] for i in range(0, len(filled), 4096)):
             pieces.append(_rows(coder.encode(means.take(rows)), rows, value_dtype))
-    rows, features, values = _in_order(pieces, n_rows)
+    rows, features, values = _in_order(pieces, n_rows, value_dtype)
     indptr, token, value = feature_major((rows + base).astype(np.uint32), features, values, coder.n_features)
     block = {"indptr": indptr, "token": token, "value": value, "offsets": offsets}
     block["tokens"] = np.concatenate([*ids, np.empty(0, np.int32)]).astype(settings.token_dtype(subject.vocab_size))
@@ -70,41 +79,49 @@ class _Means:
     def __init__(self, offsets: np.ndarray) -> None:
         self.offsets = offsets
         self.sums: Any = None
+        self.device: Any = None
 
     def add(self, positions: np.ndarray, states: torch.Tensor) -> None:
         import torch
 
-        sequences = torch.from_numpy(np.searchsorted(self.offsets, positions, "right") - 1).to(states.device)
+        sequence = np.searchsorted(self.offsets, positions, "right") - 1
+        starts = np.flatnonzero(np.diff(sequence, prepend=-1))
+        lengths = torch.from_numpy(np.diff(np.append(starts, len(sequence)))).to(states.device)
+        # not index_add_: on a GPU its order, and so the last digit, differs from run to run
+        sums = torch.segment_reduce(states, "sum", lengths=lengths).cpu().numpy()
         if self.sums is None:
-            self.sums = torch.zeros(len(self.offsets) - 1, states.shape[1], device=states.device)
-        self.sums.index_add_(0, sequences, states.float())
+            self.sums, self.device = np.zeros((len(self.offsets) - 1, states.shape[1])), states.device
+        np.add.at(self.sums, sequence[starts], sums)
 
     def take(self, rows: np.ndarray) -> torch.Tensor:
         import torch
 
-        counts = torch.from_numpy(np.diff(self.offsets)[rows]).clamp(min=1).to(self.sums.device)
-        return self.sums[torch.from_numpy(rows).to(self.sums.device)] / counts[:, None]
+        means = self.sums[rows] / np.diff(self.offsets)[rows, None]
+        return torch.from_numpy(means.astype(np.float32)).to(self.device)
 
 
 def _rows(codes: Any, positions: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(positions, count per position, features, values) of the strictly positive codes, as stored."""
     indptr = codes.indptr.cpu().numpy()
-    features, values = codes.indices.cpu().numpy(), codes.values.cpu().numpy().astype(dtype)
+    with np.errstate(over="ignore"):
+        features, values = codes.indices.cpu().numpy(), codes.values.cpu().numpy().astype(dtype)
     counts = np.diff(indptr)
+    if np.isinf(values).any():
+        raise UsageError(
+            f"an activation of {codes.values.max():.4g} does not fit {np.dtype(dtype)}: use value_dtype float32"
+        )
     if not (keep := values > 0).all():  # a code may underflow to zero in float16: then it is silent
         counts = np.add.reduceat(np.append(keep, 0), indptr[:-1]) * (counts > 0)
         features, values = features[keep], values[keep]
     return positions, counts, features, values
 
 
-def _in_order(pieces: list[Any], n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Activations of all pieces with ascending rows; each row stands in exactly one piece, its codes together."""
+def _in_order(pieces: list[Any], n_rows: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Activations of all pieces with ascending rows; each row stands in one piece at most, its codes together."""
     if not pieces:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, dtype)
     positions, counts, features, values = (np.concatenate(part) for part in zip(*pieces, strict=True))
-    begins = np.cumsum(counts) - counts
-    order = np.empty(n_rows, np.int64)
-    order[positions] = np.arange(len(positions))
-    counts, begins = counts[order], begins[order]
-    source = np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-    return np.repeat(np.arange(n_rows), counts), features[source], values[source]
+    count, begin = np.zeros((2, n_rows), np.int64)
+    count[positions], begin[positions] = counts, np.cumsum(counts) - counts
+    source = np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(len(features))
+    return np.repeat(np.arange(n_rows), count), features[source], values[source]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autointerp.cache.layout import BLOCKS, FORMAT, MANIFEST, MAX_TOKENS, VERSION
+from autointerp.cache.layout import BLOCKS, FORMAT, MANIFEST, MAX_TOKENS, SHARDS, VERSION
 from autointerp.cache.reader import ActivationCache
 from autointerp.errors import FormatError, UsageError
-from autointerp.files import read_json, write_json
+from autointerp.files import read_json, remove_temporaries, write_json
 from autointerp.progress import Observer, Silent, Stage
 from caching.blocks import plan_blocks, write_block
 from caching.compact import compact
@@ -48,7 +48,7 @@ def cache_activations(
     if not manifest["complete"]:
         _encode_blocks(subject, coder, corpus, folder, manifest, settings, observer)
         if not manifest["blocks"]:
-            raise UsageError(f"{out}: nothing to cache: the corpus holds no tokens")
+            raise UsageError(f"{out}: nothing to cache: the first sequence exceeds max_tokens {settings.max_tokens}")
         manifest = compact(folder, manifest, settings.shard_activations, observer)
         write_json(folder / MANIFEST, manifest)
     shutil.rmtree(folder / BLOCKS, ignore_errors=True)
@@ -112,16 +112,20 @@ PROGRESS_FIELDS = ("complete", "n_sequences", "n_tokens", "n_activations", "toke
 
 def _begin(folder: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     """The manifest to go on with: the one in ``folder`` if it is of the same run, else a fresh one."""
-    if not (folder / MANIFEST).exists():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise UsageError(f"{folder}: not empty and not a cache; choose another --out")
+    remove_temporaries(folder, MANIFEST)
+    found = (folder / MANIFEST).exists()
+    if not found and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: not empty and not a cache; choose another --out")
+    old = read_json(folder / MANIFEST, FORMAT, VERSION) if found else fresh
+    if not old["blocks"] and not old["complete"]:  # nothing to lose
         write_json(folder / MANIFEST, fresh)
         return fresh
-    old = read_json(folder / MANIFEST, FORMAT, VERSION)
     for field, value in fresh.items():
         if field not in PROGRESS_FIELDS and old.get(field) != value:
             where, was, now = _difference(field, old.get(field), value)
             raise UsageError(f"{folder} holds a cache with {where} {was!r}, this run has {now!r}; choose another --out")
+    for part in (folder, folder / BLOCKS, folder / SHARDS):
+        remove_temporaries(part)
     return old
 
 

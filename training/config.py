@@ -30,7 +30,7 @@ class TrainConfig:
     batch_size: int = 2048
     """Tokens in a training step."""
     learning_rate: float | None = None
-    """Peak rate of Adam; by default 1e-3 for 1,024 features, falling with the square root of their number."""
+    """Peak rate of Adam; by default 2e-3 for 1,024 features, falling with the square root of their number."""
     warmup: float = 0.05
     """Share of the steps over which the rate rises from zero."""
     decay: float = 0.3
@@ -38,7 +38,7 @@ class TrainConfig:
     aux_coefficient: float = 1 / 32
     """Weight of the auxiliary loss that revives dead features."""
     dead_after: int | None = None
-    """Tokens without firing that make a feature dead; by default a tenth of all tokens, at most 10 million."""
+    """Tokens without firing that make a feature dead; by default a thirtieth of all tokens, at most 10 million."""
     held_out: float = 0.05
     """Share of the sequences, whole groups of them, kept for the final evaluation."""
     seed: int = 0
@@ -82,7 +82,7 @@ class TrainConfig:
 
     def rate(self, n_features: int) -> float:
         """Peak learning rate for so many features."""
-        return self.learning_rate or 1e-3 * (1024 / n_features) ** 0.5
+        return self.learning_rate or 2e-3 * (1024 / n_features) ** 0.5
 
     @property
     def n_steps(self) -> int:
@@ -92,4 +92,4 @@ class TrainConfig:
     @property
     def silence(self) -> int:
         """Tokens without firing that make a feature dead."""
-        return self.dead_after or min(self.tokens // 10, 10_000_000)
+        return self.dead_after or min(self.tokens // 30, 10_000_000)

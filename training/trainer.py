@@ -14,6 +14,7 @@ from torch import Tensor
 
 from autointerp.coders import SparseCoder, load_coder, save_coder
 from autointerp.coders.own import MANIFEST
+from autointerp.errors import UsageError
 from autointerp.progress import Observer, Stage
 from autointerp.subjects import Subject
 from training import checkpoint
@@ -38,6 +39,8 @@ def train_topk(
     place = subject.hook(hook)
     n_features = config.width(place.d)
     identity = _identity(subject, corpus, place.name, n_features, config)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; a coder is a folder")
     if (out / MANIFEST).is_file():
         return _finished(out, identity)
     train_rows, held_rows = split_groups(np.asarray(corpus.groups), config.held_out, config.seed)

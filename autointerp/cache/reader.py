@@ -95,12 +95,12 @@ class ActivationCache:
 
     @cached_property
     def ends(self) -> np.ndarray | None:
-        """(n_tokens,) uint32 end of each token in its sequence's text, in characters; None where a token is a residue."""
+        """(n_tokens,) uint32 end of each token in its sequence's text, in characters; None for residues."""
         return self._concatenated("ends") if self.manifest["subject"]["kind"] == "text" else None
 
     @cached_property
     def statistics(self) -> dict[str, np.ndarray]:
-        """Per feature: ``count``, ``max``, ``mean``, ``sum_squares``, ``n_sequences``, ``log10_frequency``, ``histogram``.
+        """Per feature: count, max, mean, sum_squares, n_sequences, log10_frequency, histogram.
 
         Raises
         ------

@@ -93,7 +93,7 @@ def _context(example: Example) -> Context:
 
 
 def _sentence(pattern: Pattern) -> str:
-    if pattern.columns[0].offset is None:
+    if pattern.columns[0].where == "anywhere":
         return "Fires on sequences rich in " + ", ".join(_shown(t) for t in pattern.columns[0].weights) + "."
     parts = []
     for column in pattern.columns:

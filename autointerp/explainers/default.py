@@ -47,6 +47,8 @@ ACTIVATIONS = {
 PLAIN = '{"explanation": "<one sentence>"}'
 REASONED = '{"reasoning": "<what the examples share, step by step>", "explanation": "<one sentence>"}'
 LISTED_TOKENS = 10
+BROKEN = re.compile(r"(```\w*\s*)?(\{|\[(?![A-Za-z]))")
+"""How JSON begins, which a bare sentence or a label in brackets does not."""
 LABEL = re.compile(r"(?i)\bexplanation[\]\"'*\s]*:[\s*\"']*")
 
 
@@ -121,8 +123,8 @@ class DefaultExplainer:
             details = {"reasoning": _clean(reasoning)} if isinstance(reasoning, str) and reasoning else {}
             return (_clean(text), details) if isinstance(text, str) else ("", {})
         bare = _clean(value if isinstance(value, str) else response.text)
-        if response.finish != "stop" or re.match(r"(```\w*\s*)?[{[](?!EXPLANATION\b)", bare):
-            return "", {}  # cut off, or JSON that is none
+        if response.finish != "stop" or BROKEN.match(bare):
+            return "", {}
         return LABEL.split(bare)[-1].strip(), {}
 
     def _text(self, example: Example, top: float, level: str) -> str:

@@ -399,9 +399,9 @@ def _interruptible(state: _Run) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def interrupt() -> None:
-        log.warning("stopping: finishing what is in flight (Ctrl-C again stops at once)")
         state.interrupted = True
         loop.remove_signal_handler(signal.SIGINT)
+        log.warning("stopping: finishing what is in flight (Ctrl-C again stops at once)")
 
     loop.add_signal_handler(signal.SIGINT, interrupt)
     try:

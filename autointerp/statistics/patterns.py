@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 REACH = 10
 """Offsets −REACH … REACH around the peak are looked at."""
+MAX_P_POOLED = 1e-5
+"""As MAX_P, for counts pooled over many places of a context, which are not independent."""
 START, END = "^", "$"
 """Pseudo-tokens beyond the first and the last token of a sequence."""
 MIN_COUNT, MIN_SHARE, MAX_P, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 1e-4, 6, 8
@@ -34,9 +36,16 @@ class Column:
     """What one offset is worth: listed tokens in bits, and any other token."""
 
     offset: int | None
-    """Tokens from the peak; None for a whole sequence, where a token counts wherever it stands."""
+    """Tokens from the peak; None where a token counts wherever it stands."""
     weights: dict[str, float]
     other: float
+    where: str = ""
+    """For ``offset`` None: ``"around"`` (within REACH of the peak, without it) or ``"anywhere"`` (the whole sequence)."""
+
+    @property
+    def name(self) -> str:
+        """Where the column looks, as the text form says it."""
+        return self.where or ("peak" if self.offset == 0 else f"{self.offset:+d}")
 
 
 @dataclass(frozen=True)
@@ -61,9 +70,11 @@ class Pattern:
     def _at(self, position: int, tokens: list[str], context: Context) -> float:
         total = 0.0
         for column in self.columns:
-            token = token_at(position + column.offset, tokens, context)  # type: ignore[operator]
-            if token is not None:
-                total += column.weights.get(token, column.other)
+            if column.offset is None:
+                for token in around(position, tokens):
+                    total += column.weights.get(token, column.other)
+            elif (token_there := token_at(position + column.offset, tokens, context)) is not None:
+                total += column.weights.get(token_there, column.other)
         return total
 
     def active(self, context: Context, at: Sequence[int] | None = None) -> bool:
@@ -74,9 +85,8 @@ class Pattern:
         """The pattern in words, to be read back by :func:`parse_pattern`."""
         columns = []
         for column in self.columns:
-            where = "anywhere" if column.offset is None else "peak" if column.offset == 0 else f"{column.offset:+d}"
             listed = ", ".join(f"{json.dumps(t, ensure_ascii=False)} {w:+.2f}" for t, w in column.weights.items())
-            columns.append(f"[{where}] {listed}, other {column.other:+.2f}")
+            columns.append(f"[{column.name}] {listed}, other {column.other:+.2f}")
         return "; ".join(columns) + f"; active from {self.threshold:+.2f}"
 
 
@@ -89,7 +99,12 @@ def token_at(index: int, tokens: Sequence[str], context: Context) -> str | None:
     return END if context[2] else None
 
 
-_COLUMN = re.compile(r"\[(anywhere|peak|[+-]\d+)\] (.*?), other ([+-]\d+\.\d+)", re.DOTALL)
+def around(position: int, tokens: Sequence[str]) -> list[str]:
+    """The tokens within REACH of ``position``, without the one there."""
+    return [*tokens[max(0, position - REACH) : position], *tokens[position + 1 : position + REACH + 1]]
+
+
+_COLUMN = re.compile(r"\[(anywhere|around|peak|[+-]\d+)\] (.*?), other ([+-]\d+\.\d+)", re.DOTALL)
 _WEIGHT = re.compile(r'("(?:[^"\\]|\\.)*") ([+-]\d+\.\d+)')
 
 
@@ -98,8 +113,11 @@ def parse_pattern(text: str) -> Pattern | None:
     threshold = re.search(r"active from ([+-]\d+\.\d+)", text)
     columns = []
     for where, listed, other in _COLUMN.findall(text):
-        offset = None if where == "anywhere" else 0 if where == "peak" else int(where)
-        columns.append(Column(offset, {json.loads(t): float(w) for t, w in _WEIGHT.findall(listed)}, float(other)))
+        weights = {json.loads(token): float(weight) for token, weight in _WEIGHT.findall(listed)}
+        if where in ("anywhere", "around"):
+            columns.append(Column(None, weights, float(other), where))
+        else:
+            columns.append(Column(0 if where == "peak" else int(where), weights, float(other)))
     return Pattern(tuple(columns), float(threshold[1])) if columns and threshold else None
 
 
@@ -116,11 +134,12 @@ def find_pattern(
 
     Notes
     -----
-    A token is listed at an offset if it stands there in at least 3 groups and a tenth of them, and so many have a binomial
-    probability below 1e-4 given its background frequency; weights are log2 of smoothed frequency over background.
+    A token is listed at an offset if it stands there in at least 3 groups and a tenth of them, and so many have a
+    binomial probability below 1e-4 given its background frequency (1e-5 around the peak, where places are pooled);
+    weights are log2 of smoothed frequency over background.
     """
-    everything = [context for context, _ in positives] + list(negatives)
-    background = Counter(normal(t) for tokens, _, _ in everything for t in tokens)
+    # silent contexts alone would not do: they lack just those tokens on which the feature fires wherever they stand
+    background = Counter(normal(t) for tokens, _, _ in [*(c for c, _ in positives), *negatives] for t in tokens)
     total = sum(background.values())
     if not positives or not total:
         return None
@@ -156,14 +175,23 @@ def _aligned(
         at_edge = sorted((c for _, c in found if set(c.weights) == {edge_token}), key=lambda c: abs(c.offset or 0))
         found = [item for item in found if item[1] not in at_edge[1:]]
     found.sort(key=lambda item: (-item[0], abs(item[1].offset or 0)))
-    return tuple(sorted((column for _, column in found[:MAX_OFFSETS]), key=lambda c: abs(c.offset or 0)))
+    aligned = sorted((column for _, column in found[:MAX_OFFSETS]), key=lambda c: abs(c.offset or 0))
+    nearby: dict[str, float] = defaultdict(float)
+    for (tokens, _, peak), group in zip(normalised, groups, strict=True):
+        for token in around(peak, tokens):
+            nearby[token] += 1 / sizes[group]
+    column = _column(None, nearby, sum(nearby.values()), frequency, "around")
+    return (*aligned, column) if column else tuple(aligned)
 
 
-def _column(offset: int | None, counts: Mapping[str, float], n: float, frequency: dict[str, float]) -> Column | None:
+def _column(
+    offset: int | None, counts: Mapping[str, float], n: float, frequency: dict[str, float], where: str = ""
+) -> Column | None:
     enriched = []
+    share, limit = (MIN_SHARE, MAX_P) if offset is not None else (0.0, MAX_P_POOLED)
     for token, count in counts.items():
         q = frequency[token]
-        if count >= max(MIN_COUNT, MIN_SHARE * n) and binomial_tail(int(count), round(n), q) <= MAX_P:
+        if count >= max(MIN_COUNT, share * n) and binomial_tail(int(count), round(n), q) <= limit:
             enriched.append((count, token))
     enriched = sorted(enriched, key=lambda item: (-item[0], item[1]))[:MAX_TOKENS_AT_OFFSET]
     if not enriched:
@@ -173,7 +201,7 @@ def _column(offset: int | None, counts: Mapping[str, float], n: float, frequency
     other = (
         math.log2((rest_seen + 2 * rest_expected) / (n + 2) / max(rest_expected, 1e-9)) if rest_expected > 0 else 0.0
     )
-    return Column(offset, weights, other)
+    return Column(offset, weights, other, where)
 
 
 def binomial_tail(count: int, n: int, p: float) -> float:
@@ -199,7 +227,7 @@ def _composition(
     against = Counter(normal(t) for tokens, _, _ in negatives for t in tokens)
     n, m = sum(counts.values()), max(sum(against.values()), 1)
     reference = {t: (against[t] + 1) / (m + len(frequency)) for t in frequency}
-    column = _column(None, counts, n, reference)
+    column = _column(None, counts, n, reference, "anywhere")
     return (column,) if column else ()
 
 

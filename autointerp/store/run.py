@@ -97,9 +97,9 @@ class RunStore:
 
     def close(self) -> None:
         """Write what is queued and release the lock."""
+        self._db.close()  # before the writer, which then is the last and folds the write-ahead log into run.db
         if self._writer:
             self._writer.close()
-        self._db.close()
         if self._lock:
             self._lock.close()
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from coder_samples import CODERS, D, K, M, N, dense_codes, inputs, make
 
 from autointerp.coders import SparseCoder, activations
 from autointerp.coders.coder import fold_gate
 from autointerp.errors import UsageError
+from tests.coders.samples import CODERS, D, K, M, N, dense_codes, inputs, make
 
 
 @pytest.mark.parametrize("coder", CODERS.values(), ids=CODERS)

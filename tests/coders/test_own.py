@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from coder_samples import CODERS, D, K, M, inputs, make
 from safetensors import safe_open
 
 from autointerp.coders import SparseCoder, load_coder, save_coder
 from autointerp.errors import FormatError, UsageError
+from tests.coders.samples import CODERS, D, K, M, inputs, make
 
 WRITTEN = {
     "topk": (make(k=K), "topk", set()),

@@ -71,7 +71,7 @@ def test_aux_loss_trains_the_dead_and_only_the_dead() -> None:
     with torch.no_grad():
         m.encoder[dead] *= 1e-3  # positive before the selection, but never among the k
         m.b_enc[dead] = 1e-3
-    unexplained, auxiliary, fired = losses(m, x, 1, dead)
+    _, auxiliary, fired = losses(m, x, 1, dead)
     assert not set(dead.tolist()) & set(fired.tolist())
     auxiliary.backward()
     alive = torch.ones(M, dtype=torch.bool)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_doubles import ListCorpus, counting_corpus, numbered_subject
 
 from autointerp.errors import AutointerpError, UsageError
+from tests.training.doubles import ListCorpus, counting_corpus, numbered_subject
 from training.stream import ActivationStream, Position, states_of
 
 LENGTHS = [3, 12, 1, 7, 25, 5, 0, 9, 14, 2, 11, 6, 8, 4, 13]  # some longer than the context of 10
@@ -33,7 +33,7 @@ def test_an_epoch_holds_every_token_once_but_a_remainder() -> None:
     per_epoch = TOTAL // 8
     batches = take(stream(), 3 * per_epoch)
     for epoch in range(3):
-        seen = sum((ids for ids, _ in batches[epoch * per_epoch : (epoch + 1) * per_epoch]), [])
+        seen = [i for ids, _ in batches[epoch * per_epoch : (epoch + 1) * per_epoch] for i in ids]
         assert len(set(seen)) == len(seen) == per_epoch * 8
     assert batches[0][0] != batches[per_epoch][0]
 

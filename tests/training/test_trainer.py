@@ -6,16 +6,17 @@ import json
 import os
 import signal
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training_doubles import ListCorpus, TableSubject, counting_corpus, numbered_subject, sparse_world
 
 from autointerp.coders import SparseCoder, load_coder
 from autointerp.errors import FormatError, UsageError
+from tests.training.doubles import ListCorpus, TableSubject, counting_corpus, numbered_subject, sparse_world
 from training import TrainConfig, train
 from training.checkpoint import State
 from training.evaluate import evaluate, split_groups
@@ -60,7 +61,7 @@ def test_what_a_training_writes(world: Any, tmp_path: Path) -> None:
     assert (facts["subject"], facts["subject_digest"], facts["corpus_digest"]) == ("table", "d1", "c1")
     assert (facts["hook"], facts["level"]) == ("layer:1", "token")
     assert facts["training"]["batch_size"] == 128
-    assert facts["training"]["learning_rate"] == pytest.approx(1e-3 * (1024 / 40) ** 0.5)
+    assert facts["training"]["learning_rate"] == pytest.approx(2e-3 * (1024 / 40) ** 0.5)
     assert facts["results"]["tokens"] == 40 * 128
     back = load_coder(tmp_path)
     assert back.digest == coder.digest
@@ -131,9 +132,10 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(
             raise Killed
         return step(state, *rest)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(trainer, "step", dies)
+    monkeypatch.setattr(trainer, "step", dies)
+    with pytest.raises(Killed):
         train(*world[:2], "layer:1", SMALL, tmp_path)
+    monkeypatch.undo()
     assert same(train(*world[:2], "layer:1", SMALL, tmp_path), undisturbed)
 
 
@@ -183,7 +185,7 @@ def test_level_sequence(tmp_path: Path) -> None:
 
 
 def test_dead_features_come_back_only_with_the_auxiliary_loss() -> None:
-    subject, _, directions = sparse_world(n=8_000)
+    subject, _, _ = sparse_world(n=8_000)
     fired = {}
     for weight in (0.0, 1 / 32):
         config = replace(SMALL, tokens=300 * 128, n_features=48, aux_coefficient=weight, learning_rate=3e-3)
@@ -236,9 +238,9 @@ def test_schedule() -> None:
     rates = [trapezoid(step, 100, 0.1, 0.3) for step in range(100)]
     assert 0 < rates[0] < 0.1
     assert 0 < rates[-1] < 0.05
-    assert all(b > a for a, b in zip(rates[:10], rates[1:11], strict=True))
+    assert all(b > a for a, b in pairwise(rates[:11]))
     assert rates[11:70] == [1.0] * 59
-    assert all(b < a for a, b in zip(rates[71:], rates[72:], strict=False))
+    assert all(b < a for a, b in pairwise(rates[71:]))
     assert [trapezoid(step, 5, 0, 0) for step in range(5)] == [1.0] * 5
 
 
@@ -257,7 +259,10 @@ def test_settings_out_of_range(change: dict[str, Any], message: str) -> None:
         replace(SMALL, **change)
 
 
-def test_more_active_features_than_features(tmp_path: Path) -> None:
+def test_settings_that_do_not_fit_what_they_meet(tmp_path: Path) -> None:
     subject, corpus = numbered_subject(512), counting_corpus([8] * 64)
     with pytest.raises(UsageError, match="k 50: more than the 40 features"):
         train(subject, corpus, "layer:1", replace(SMALL, k=50), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file"):
+        train(subject, corpus, "layer:1", SMALL, tmp_path / "file")

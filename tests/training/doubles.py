@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class ListCorpus:
 def counting_corpus(lengths: Sequence[int]) -> ListCorpus:
     """Sequences of these lengths whose tokens are 0, 1, 2, … over the whole corpus."""
     ends = np.cumsum([0, *lengths])
-    items = [" ".join(map(str, range(a, b))) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    items = [" ".join(map(str, range(a, b))) for a, b in pairwise(ends)]
     return ListCorpus(items, np.arange(len(items)))
 
 

@@ -1,0 +1,7 @@
+"""OpenAI through the official SDK. Needs `pip install "autointerp[openai]"` and OPENAI_API_KEY."""
+
+import sys
+
+from study import study
+
+study(sys.argv[1] if len(sys.argv) > 1 else "openai/gpt-5-mini", out="study_openai")

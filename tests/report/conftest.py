@@ -1,0 +1,5 @@
+"""The planted study."""
+
+from tests.studies import study
+
+__all__ = ["study"]
