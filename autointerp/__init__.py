@@ -38,7 +38,7 @@ _HOMES = {
     "pipe": "pipeline",
     "write_report": "report",
 }
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -86,7 +86,8 @@ def disk_errors(what: str, path: str | Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"disk full while {what} in {path}: what was finished is kept; free space and run the same command again"
+                f"disk full while {what} in {path}: what was finished is kept; "
+                "free space and run the same command again"
             ) from error
         raise
 

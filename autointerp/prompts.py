@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
-from itertools import groupby
 from typing import Any
 
 from autointerp.records import Example
@@ -20,10 +19,7 @@ def render(example: Example, marked: Collection[int] = ()) -> str:
 
     Delimiters that stand in the text itself are spaced out, so that a mark is always ours.
     """
-    runs = [
-        (inside, _plain("".join(token for _, token in run)))
-        for inside, run in groupby(enumerate(example.tokens), lambda item: item[0] in marked)
-    ]
+    runs = _runs(example, marked)
     pieces: list[str] = []
     for i, (inside, text) in enumerate(runs):
         if (inside or i > 0) and text.startswith(("<", ">")):  # it must not lengthen a delimiter
@@ -34,13 +30,27 @@ def render(example: Example, marked: Collection[int] = ()) -> str:
     return ("[start]" if example.at_start else "") + "".join(pieces) + ("[end]" if example.at_end else "")
 
 
+def _runs(example: Example, marked: Collection[int]) -> list[tuple[bool, str]]:
+    """The text cut where marking begins or ends: (whether marked, text)."""
+    if not marked:
+        return [(False, _plain(example.text))]
+    ends, cuts = example.ends.tolist(), [0]
+    inside = [False]
+    for index in range(len(ends)):
+        if (index in marked) != inside[-1]:
+            cuts.append(ends[index - 1] if index else 0)
+            inside.append(not inside[-1])
+    stretches = zip(inside, cuts, [*cuts[1:], len(example.text)], strict=True)
+    return [(mark, _plain(example.text[a:b])) for mark, a, b in stretches if mark or a < b]
+
+
 def numbered(texts: Sequence[str]) -> str:
     """One ``Example i: text`` a line, counted from 1."""
     return "\n".join(f"Example {i}: {text}" for i, text in enumerate(texts, 1))
 
 
 def find_json(text: str) -> Any:
-    """The JSON value in a reply: the whole of it, a fenced block, the first object that parses, or the first array; or None."""
+    """The JSON value in a reply: all of it, a fenced block, the first object that parses, the first array, or None."""
     stripped = re.sub(r"^```[a-zA-Z]*\s*|\s*```$", "", text.strip())
     decoder = json.JSONDecoder()
     try:
@@ -62,4 +72,6 @@ def find_json(text: str) -> Any:
 
 def _plain(text: str) -> str:
     """``text`` on one line and without delimiters."""
+    if text.isalnum():  # residues, and most words: nothing to escape
+        return text
     return re.sub(r"(?<=<)(?=<)|(?<=>)(?=>)", " ", LINE_BREAK.sub(" ⏎ ", text))

@@ -1,7 +1,7 @@
 """Caching against the bare forward + encode loop on the same batches, and its memory at two sizes.
 
-Each size runs in a process of its own. `ratio` is caching's tokens per CPU-second over the bare loop's, the two measured in turns
-on the same sequences; `peak_mb` is the whole process's largest resident size during caching. Prints JSON.
+Each size runs in a process of its own. `ratio` is caching's tokens per CPU-second over the bare loop's, the two measured
+in turns on the same sequences; `peak_mb` is the whole process's largest resident size during caching. Prints JSON.
 
     python benchmarks/caching.py [--tokens 250000 2000000] [--features 2048] [--subject planted-esm] [--hook layer:3]
 """
@@ -68,7 +68,7 @@ def measure(subject_name: str, hook: str, n_features: int, n_tokens: int, turns:
         }
 
 
-def bare_loop(subject, coder, hook: str, corpus, cache, batch_tokens: int) -> float:  # noqa: ANN001
+def bare_loop(subject, coder, hook: str, corpus, cache, batch_tokens: int) -> float:
     """CPU seconds of forward + encode over the cached sequences in padded batches sorted by length, results dropped."""
     import numpy as np
 

@@ -33,13 +33,16 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
+ANSWER = '{"explanation": "fires on some residue", "answers": [1, 0, 1, 0, 1]}'
+"""Serves explainers and judges of five examples alike."""
+
 
 def serve(pipe: Connection, delay: float) -> None:
     """Answer every chat completion after ``delay`` seconds; send the port over ``pipe``."""
     body = json.dumps(
         {
             "id": "c", "object": "chat.completion", "created": 1, "model": "m",
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": '{"answers": [1, 0, 1, 0, 1]}'},
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER},
                          "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 1000, "completion_tokens": 12, "total_tokens": 1012},
         }

@@ -1,6 +1,6 @@
 """Start-up: `import autointerp` and `autointerp --help`, against an empty interpreter in the same run. Prints JSON.
 
-    python benchmarks/imports.py [--turns 9]
+python benchmarks/imports.py [--turns 9]
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def main() -> None:
     loaded = "import autointerp, sys; print('torch' in sys.modules or 'numpy' in sys.modules)"
     heavy = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.strip()
     medians = {f"{name}_s": statistics.median(values) for name, values in seconds.items()}
-    print(json.dumps({"benchmark": "imports", "python": platform.python_version(), **medians, "heavy": heavy == "True"}, indent=1))
+    print(
+        json.dumps(
+            {"benchmark": "imports", "python": platform.python_version(), **medians, "heavy": heavy == "True"}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Rate of the run store's journal against bare SQLite, on one folder's disk.
 
-A *pair* is one ``begin`` and one ``finish`` of an attempt, each durable before its caller goes on; ``concurrent`` callers work
-side by side, as requests in flight do. The baseline writes the same rows with ``executemany`` in one transaction: the most
-that SQLite can do, without an answer to wait for. Prints JSON.
+A *pair* is one ``begin`` and one ``finish`` of an attempt, each durable before its caller goes on; ``concurrent`` callers
+work side by side, as requests in flight do. The baseline writes the same rows with ``executemany`` in one transaction:
+the most that SQLite can do, without an answer to wait for. Prints JSON.
 
     python benchmarks/store.py [--pairs 20000] [--concurrent 64] [--turns 3]
 """

@@ -1,13 +1,14 @@
 """A protein model of your own: any class with these members is a subject that trains, caches and explains like ours.
 
-This one has no weights to speak of: a residue's state is a smoothed one-hot encoding of its neighbourhood. Register such
-a class as the entry point `subject:NAME` in the group `autointerp` and the command line knows it by that name.
+This one has no weights to speak of: a residue's state is a rotated one-hot encoding of its neighbourhood. Register such a
+class as the entry point `subject:NAME` in the group `autointerp` and the command line knows it by that name.
 `make demo` makes the corpus that this reads.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class Neighbourhood:
 
     name, digest, kind, causal = "neighbourhood", "neighbourhood-1", "protein", False
     n_layers, d_model, vocab_size, context_length = 1, 100, 21, 4096
-    special_tokens: dict[str, int] = {}
+    special_tokens: ClassVar[dict[str, int]] = {}
 
     def __init__(self) -> None:
         mix = torch.randn(100, 100, generator=torch.Generator().manual_seed(0))

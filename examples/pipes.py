@@ -1,7 +1,7 @@
 """Free-form pipes: preprocess, explain, branch into two scorers side by side, and write a file a feature.
 
-Any function or coroutine is a step; `drive` runs an explainer's or a scorer's plan through a client, and requests made that
-way are journaled, cached and retried like any others. `make demo` makes the folders that this reads.
+Any function or coroutine is a step; `drive` runs an explainer's or a scorer's plan through a client, and requests made
+that way are journaled, cached and retried like any others. `make demo` makes the folders that this reads.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Concept F1: which feature finds which annotated element, chosen on one half of the groups, reported on the other.
 
-Definition: residue precision × instance recall, as InterPLM (Simon & Zou 2024) scores domain concepts: of the residues at
-which a feature exceeds a share of its maximum, how many carry the label; of the labelled instances, how many hold such a residue.
+Definition: residue precision × instance recall, as InterPLM (Simon & Zou 2024) scores domain concepts: of the residues
+at which a feature exceeds a share of its maximum, how many carry the label; of the labelled instances, how many hold such
+a residue.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
 
 @dataclass(frozen=True)
 class ConceptMatch:
-    """The feature and threshold with the best F1 for one label on the fit half, and what they reach on the test half."""
+    """The feature and threshold with the best F1 for one label on the fit half, and their result on the test half."""
 
     label: str
     feature: int
@@ -90,7 +91,8 @@ class _Labels:
             np.asarray(table[n]).astype(np.int64) for n in ("sequence", "start", "end", "instance")
         )
         within = sequence < cache.n_sequences
-        names = np.array([f"{t}: {label}" for t, label in zip(*(table[n].to_pylist() for n in ("type", "label")), strict=True)])
+        types, labels = table["type"].to_pylist(), table["label"].to_pylist()
+        names = np.array([f"{kind}: {label}" for kind, label in zip(types, labels, strict=True)])
         self.names, label = np.unique(names[within], return_inverse=True)
         begin = cache.offsets[sequence[within]] + start[within]
         lengths = (end - start)[within]

@@ -1,7 +1,8 @@
 """``baseline``: a backend without an LLM. It answers a request's structured task by counting.
 
-It explains by the tokens enriched at and around the peaks (``statistics.patterns``) and by enriched metadata terms, and it judges
-examples by scoring them with the pattern that the explanation states: how far simple statistics go, in every report.
+It explains by the tokens enriched at and around the peaks (``statistics.patterns``) and by enriched metadata terms, and
+it judges examples by scoring them with the pattern that the explanation states: how far simple statistics go, in every
+report.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NOTHING = "No token, motif or position is enriched where it fires."
 
 @client("baseline")
 class Baseline:
-    """Answers tasks of kind ``explain``, ``detection`` and ``fuzzing`` from their examples; free, offline, deterministic."""
+    """Answers ``explain``, ``detection`` and ``fuzzing`` tasks from their examples; free, offline, deterministic."""
 
     capabilities = Capabilities(schema=True, tasks=True, free=True)
     version = "1"
@@ -71,7 +72,7 @@ def judge(task: Task) -> list[int]:
 
 
 def enriched_terms(positives: Sequence[Example], negatives: Sequence[Example], most: int = 3) -> list[str]:
-    """Metadata terms that stand at least three times as often with the feature as without, by group, strongest first."""
+    """Metadata terms at least three times as frequent with the feature as without, by group, strongest first."""
 
     def counts(examples: Sequence[Example]) -> tuple[Counter[str], int]:
         by_group: dict[int, set[str]] = {}

@@ -72,7 +72,8 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "`autointerp COMMAND --help` lists a command's options. Every command takes `--config STUDY.toml` and reads its",
+            "`autointerp COMMAND --help` lists a command's options. "
+            "Every command takes `--config STUDY.toml` and reads its",
             "own section of it, [corpus], [train], [cache], [run] or [report]; flags override the file.",
         ]
     )

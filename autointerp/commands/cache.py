@@ -28,7 +28,7 @@ class Config:
     context_length: int | None = None
     """Tokens of one window; the subject's own limit by default."""
     overlap: int = 64
-    """Tokens that windows of an over-long sequence share."""
+    """Tokens that windows of an over-long sequence share, at most a quarter of the context."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

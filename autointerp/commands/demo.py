@@ -47,7 +47,6 @@ def run(config: Config) -> int:
     from autointerp.commands import run as run_command
     from autointerp.commands import train as train_command
     from autointerp.commands.inspect import describe
-    from autointerp.corpus import Corpus
     from autointerp.report import write_report
     from autointerp.report.tables import score_summary
     from autointerp.store import RunStore
@@ -135,8 +134,8 @@ def _corpus(config: Config) -> Corpus:
             raise UsageError(f"{folder} holds another proteome ({corpus.manifest['source']}); choose another --out")
         return corpus
     planted = planted_proteome(config.n_sequences, config.seed)
-    grouping = {"by": "planted families"}
-    return Corpus.write(folder, planted.sequences, planted.annotations, kind="protein", source=source, grouping=grouping)
+    origin = {"source": source, "grouping": {"by": "planted families"}}
+    return Corpus.write(folder, planted.sequences, planted.annotations, kind="protein", **origin)
 
 
 def _features(config: Config, matches: Sequence[ConceptMatch]) -> list[int]:
@@ -146,7 +145,8 @@ def _features(config: Config, matches: Sequence[ConceptMatch]) -> list[int]:
     from autointerp.features import FeatureLoader
     from autointerp.records import FeatureRecord
 
-    loader = FeatureLoader(ActivationCache.open(config.out / "cache"), Corpus.open(config.out / "corpus"), seed=config.seed)
+    cache, corpus = ActivationCache.open(config.out / "cache"), Corpus.open(config.out / "corpus")
+    loader = FeatureLoader(cache, corpus, seed=config.seed)
     drawn = [r.feature for r in loader.draw(config.explain, config.seed) if isinstance(r, FeatureRecord)]
     return list(dict.fromkeys([*(m.feature for m in matches), *drawn]))
 
@@ -164,5 +164,5 @@ def _section(matches: Sequence[ConceptMatch], store: RunStore) -> str:
     texts = {row["feature"]: row["text"] for row in store.explanations().to_pylist()}
     rows = [(m.label, m.feature, m.f1, m.precision, m.recall, m.n_instances, texts.get(m.feature)) for m in matches]
     header = ("planted element", "feature", "F1", "precision", "recall", "instances", "explanation")
-    note = "<p class='quiet'>Feature and threshold are chosen on half of the families, F1 is that of the other half.</p>"
-    return html_table(header, rows) + note
+    note = "Feature and threshold are chosen on half of the families, F1 is that of the other half."
+    return f"{html_table(header, rows)}<p class='quiet'>{note}</p>"

@@ -48,7 +48,9 @@ def describe(path: Path) -> str:
     for marker, reader in KINDS.items():
         if (path / marker).exists():
             return _table(reader(path))
-    found = "no such folder" if not path.is_dir() else ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder"
+    found = "no such folder"
+    if path.is_dir():
+        found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder"
     raise FormatError(path, "a corpus, cache, coder or run folder", found)
 
 
@@ -65,7 +67,8 @@ def _corpus(path: Path) -> Iterable[tuple[str, object]]:
     lengths = np.asarray(corpus.lengths)
     sizes = np.unique(np.asarray(corpus.groups), return_counts=True)[1]
     yield "corpus", f"{path} ({corpus.kind})"
-    yield "sequences", f"{len(corpus):,}, {lengths.sum():,} characters (median {np.median(lengths):.0f}, longest {lengths.max():,})"
+    spread = f"median {np.median(lengths):.0f}, longest {lengths.max():,}"
+    yield "sequences", f"{len(corpus):,}, {lengths.sum():,} characters ({spread})"
     yield "groups", f"{len(sizes):,}, the largest of {sizes.max():,}"
     yield "metadata", ", ".join(corpus.metadata_columns) or "none"
     types = corpus.annotations["type"].value_counts().to_pylist()
@@ -78,11 +81,11 @@ def _cache(path: Path) -> Iterable[tuple[str, object]]:
     from autointerp.cache import ActivationCache
 
     cache = ActivationCache.open(path)
-    m = cache.manifest
+    m, coder = cache.manifest, cache.manifest["coder"]
     state = "" if cache.complete else " — unfinished: the same `autointerp cache` command continues it"
     yield "cache", f"{path}, level {cache.level}{state}"
     yield "subject", f"{m['subject']['name']} at {m['subject']['hook']}, {m['subject']['dtype']}"
-    yield "coder", f"{m['coder']['architecture']}, {m['coder']['d_in']} → {cache.n_features:,} features, k {m['coder']['k']}"
+    yield "coder", f"{coder['architecture']}, {coder['d_in']} → {cache.n_features:,} features, k {coder['k']}"
     yield "tokens", f"{cache.n_tokens:,} in {cache.n_sequences:,} sequences"
     per_token = m["n_activations"] / max(cache.n_sequences if cache.level == "sequence" else cache.n_tokens, 1)
     yield "activations", f"{m['n_activations']:,} ({per_token:.1f} a {cache.level}, {m['value_dtype']})"
@@ -114,14 +117,16 @@ def _run(path: Path) -> Iterable[tuple[str, object]]:
 
     with RunStore.open(path, readonly=True) as store:
         explanations, scores, spend = store.explanations(), store.scores().to_pylist(), store.spend()
-        failed = sum(f is not None for f in explanations["failure"].to_pylist())
+        failed, skipped = sum(f is not None for f in explanations["failure"].to_pylist()), len(store.skipped())
         yield "run", path
-        yield "explanations", f"{len(explanations) - failed:,} ({failed} failed), {len(store.skipped()):,} features skipped"
+        yield "explanations", f"{len(explanations) - failed:,} ({failed} failed), {skipped:,} features skipped"
         for name in sorted({s["scorer"] for s in scores}):
             for null in (False, True):
-                values = [s["value"] for s in scores if s["scorer"] == name and bool(s["is_null"]) == null and s["value"] is not None]
+                chosen = [s["value"] for s in scores if s["scorer"] == name and bool(s["is_null"]) == null]
+                values = [value for value in chosen if value is not None]
+                label = f"{name} null" if null else name
                 if values:
-                    yield f"{name}{' null' if null else ''}", f"median {np.median(values):.3f} over {len(values):,} features"
+                    yield label, f"median {np.median(values):.3f} over {len(values):,} features"
         yield "requests", f"{spend.attempts:,} sent, {spend.answers:,} answered, {spend.failed:,} failed"
         yield "tokens", f"{spend.input_tokens:,} in ({spend.cached_tokens:,} cached), {spend.output_tokens:,} out"
         maybe = f", up to ${spend.maybe_usd:.4f} more for attempts that were cut off" if spend.maybe_usd else ""

@@ -8,22 +8,21 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Half-open stretches of tokens, each inside one sequence.
+class Sites:
+    """Places that a context is cut around.
 
     Attributes
     ----------
-    sequence : (n,) row of the sequence. start, stop : (n,) flat token positions. peak : (n,) float32 largest activation.
+    sequence : (n,) row of the sequence. position : (n,) flat token position. peak : (n,) activation there.
     """
 
     sequence: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
+    position: np.ndarray
     peak: np.ndarray
 
-    def take(self, index: np.ndarray) -> Windows:
-        """The windows at ``index``."""
-        return Windows(self.sequence[index], self.start[index], self.stop[index], self.peak[index])
+    def take(self, index: np.ndarray | slice) -> Sites:
+        """The sites at ``index``."""
+        return Sites(self.sequence[index], self.position[index], self.peak[index])
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -35,66 +34,86 @@ class Bins:
     Parameters
     ----------
     offsets : (n_sequences + 1,) int64 token offsets. length : tokens of a bin, which is the length of a context.
-    centred : contexts are centred on the bin's peak (as far as the sequence's ends allow) instead of being the bin.
+    centred : contexts are centred on a site (as far as the sequence's ends allow) instead of being its bin.
     """
 
     def __init__(self, offsets: np.ndarray, length: int, centred: bool) -> None:
         self.offsets, self.length, self.centred = np.asarray(offsets, np.int64), length, centred
-        lengths = np.diff(self.offsets)
-        self.base = np.concatenate([[0], np.cumsum(-(-lengths // length))])
+        self.base = np.concatenate([[0], np.cumsum(-(-np.diff(self.offsets) // length))])
+        every = np.arange(0, self.offsets[-1], length)
+        self._sequence_at = np.searchsorted(self.offsets, every, "right") - 1  # of every length-th token
 
     def __len__(self) -> int:
         return int(self.base[-1])
 
     def sequences_of(self, tokens: np.ndarray) -> np.ndarray:
-        """Sequence of each token of an ascending array; linear when the array is dense, logarithmic when sparse."""
-        if len(tokens) < len(self.offsets):
-            return np.searchsorted(self.offsets, tokens, "right") - 1
-        bounds = np.searchsorted(tokens, self.offsets)
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(bounds))
+        """Sequence of each token: looked up for a place shortly before it, then moved on over sequences that end."""
+        sequence = self._sequence_at[tokens // self.length]
+        late = np.flatnonzero(tokens >= self.offsets[sequence + 1])
+        while len(late):
+            sequence[late] += 1
+            late = late[tokens[late] >= self.offsets[sequence[late] + 1]]
+        return sequence
 
-    def active(self, tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, Windows]:
-        """Contexts in which a feature fires.
+    def active(self, tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, Sites]:
+        """Where a feature fires.
 
         Parameters
         ----------
-        tokens : (nnz,) ascending flat positions. values : (nnz,) activations.
+        tokens : (nnz,) int64, ascending flat positions. values : (nnz,) activations.
 
         Returns
         -------
         bins : (n_active,) ascending ids of the bins with an activation.
-        windows : (n,) contexts. Centred contexts keep local peaks only: of two peaks nearer than half a context the
-            stronger stays (the earlier one in a tie), so that one site is not shown twice.
+        sites : (n,) the first maximum of every bin, ascending; of centred contexts only those that are the first
+            maximum of their whole context too, so that one site is not shown twice, nor off its place.
         """
-        tokens = tokens.astype(np.int64)
         sequence = self.sequences_of(tokens)
         bin_of_token = self.base[sequence] + (tokens - self.offsets[sequence]) // self.length
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(bin_of_token)) + 1])
-        peak = np.maximum.reduceat(values, starts)
-        bins, sequence = bin_of_token[starts], sequence[starts]
-        if not self.centred:
-            return bins, self._fixed(bins, sequence, peak.astype(np.float32))
-        counts = np.diff(np.append(starts, len(values)))
-        hits = np.flatnonzero(values == np.repeat(peak, counts))
-        position = tokens[hits[np.searchsorted(hits, starts)]]
-        near = (np.diff(position) < self.length // 2) & (np.diff(sequence) == 0)
-        weaker_left = near & (peak[:-1] < peak[1:])
-        keep = ~(np.append(weaker_left, False) | np.append(False, near & ~weaker_left))
-        return bins, self.centre(sequence[keep], position[keep], peak[keep].astype(np.float32))
+        starts = np.flatnonzero(np.diff(bin_of_token, prepend=-1))
+        strength = values.astype(np.float32)  # NumPy is slow at float16
+        peak = np.maximum.reduceat(strength, starts)
+        hits = np.flatnonzero(strength == np.repeat(peak, np.diff(starts, append=len(tokens))))
+        index = hits[np.diff(bin_of_token[hits], prepend=-1) > 0]
+        bins, sites = bin_of_token[starts], Sites(sequence[index], tokens[index], values[index])
+        if self.centred:
+            sites = sites.take(np.flatnonzero(~self._outdone(bins, sites, index, tokens, strength)))
+        return bins, sites
 
-    def centre(self, sequence: np.ndarray, position: np.ndarray, peak: np.ndarray) -> Windows:
-        """Contexts of full length around ``position``, moved inside the sequence where they would leave it."""
+    def _outdone(
+        self, bins: np.ndarray, sites: Sites, index: np.ndarray, tokens: np.ndarray, strength: np.ndarray
+    ) -> np.ndarray:
+        """Whether the context around a site holds a larger activation, or as large a one before it.
+
+        ``index`` (n,) is where each site stands in ``tokens``. A context reaches into one neighbouring bin at most.
+        """
+        peak = strength[index]
+        adjacent = np.diff(bins) == 1
+        result = np.append(adjacent & (peak[:-1] < peak[1:]), False)
+        result[1:] |= adjacent & (peak[:-1] >= peak[1:])
+        at = np.flatnonzero(result)  # no other can be; look at what their contexts hold
+        start, stop = self.extent(sites.sequence[at], sites.position[at])
+        first, last = np.searchsorted(tokens, start), np.searchsorted(tokens, stop)
+        bounds = np.stack([first, index[at], last], 1).ravel()
+        before, after, _ = np.maximum.reduceat(np.append(strength, 0), bounds).reshape(-1, 3).T
+        result[at] = ((first < index[at]) & (before >= peak[at])) | (after > peak[at])
+        return result
+
+    def extent(self, sequence: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First token of the context of each site, and the first token after it.
+
+        A centred context is of full length: it is moved inside the sequence where it would leave it.
+        """
         low, high = self.offsets[sequence], self.offsets[sequence + 1]
-        start = np.maximum(np.minimum(position - self.length // 2, high - self.length), low)
-        return Windows(sequence, start, np.minimum(start + self.length, high), peak)
+        if self.centred:
+            start = np.maximum(np.minimum(position - self.length // 2, high - self.length), low)
+        else:
+            start = position - (position - low) % self.length
+        return start, np.minimum(start + self.length, high)
 
-    def _fixed(self, bins: np.ndarray, sequence: np.ndarray, peak: np.ndarray) -> Windows:
-        start = self.offsets[sequence] + (bins - self.base[sequence]) * self.length
-        return Windows(sequence, start, np.minimum(start + self.length, self.offsets[sequence + 1]), peak)
-
-    def silent(self, bins: np.ndarray) -> Windows:
-        """Contexts at the given bins with the same extent as activating ones; whether they are silent is not checked."""
+    def middles(self, bins: np.ndarray) -> Sites:
+        """The middle of each of the given bins, with peak 0; whether the feature is silent there is not checked."""
         sequence = np.searchsorted(self.base, bins, "right") - 1
-        peak = np.zeros(len(bins), np.float32)
-        windows = self._fixed(bins, sequence, peak)
-        return self.centre(sequence, (windows.start + windows.stop) // 2, peak) if self.centred else windows
+        start = self.offsets[sequence] + (bins - self.base[sequence]) * self.length
+        stop = np.minimum(start + self.length, self.offsets[sequence + 1])
+        return Sites(sequence, (start + stop) // 2, np.zeros(len(bins), np.float32))

@@ -10,9 +10,9 @@ import numpy as np
 
 from autointerp.cache.reader import ActivationCache
 from autointerp.errors import NotEnoughExamples, UsageError
-from autointerp.features.contexts import Bins, Windows
+from autointerp.features.contexts import Bins, Sites
 from autointerp.features.negatives import random_silent
-from autointerp.features.samplers import Sampler, find_sampler, quantile_of
+from autointerp.features.samplers import Sampler, ascending, find_sampler
 from autointerp.features.splits import SIDES, assign_sides
 from autointerp.files import digest_json
 from autointerp.records import Example, FeatureRecord, FeatureStatistics, Side, Skipped
@@ -34,9 +34,9 @@ class FeatureLoader:
     n_validation, split : contexts and shares of groups for explain, validation and test.
     context : tokens of a context; at level ``sequence`` the most tokens of a sequence that are shown.
     contexts : ``"centred"`` on the peak, or ``"fixed"`` windows.
-    sampler : for the explainer: ``quantiles``, ``top``, ``random``, ``mix``, or a callable; test always uses ``quantiles``.
+    sampler : of the explain side: ``quantiles``, ``top``, ``random``, ``mix`` or a callable; ``quantiles`` elsewhere.
     n_quantiles : quantiles of the peak, within a side.
-    min_examples : fewer activating or non-activating contexts than this, on explain or test, and the feature is skipped.
+    min_examples : with fewer activating or non-activating contexts than this on any side the feature is skipped.
     seed : decides the split and every draw.
 
     Raises
@@ -77,7 +77,7 @@ class FeatureLoader:
         self.n_non_activating, self.min_examples, self.n_quantiles = n_non_activating, min_examples, n_quantiles
         self.samplers = {name: find_sampler(sampler if name == "explain" else "quantiles") for name in SIDES}
         self.sampler = sampler if isinstance(sampler, str) else f"{sampler.__module__}.{sampler.__qualname__}"
-        self.context, self.split = context, tuple(split)
+        self.context, self.split = context, split
         self.by_sequence = cache.level == "sequence"
         self.centred = contexts == "centred" and not self.by_sequence
 
@@ -89,25 +89,26 @@ class FeatureLoader:
 
         Raises
         ------
-        NotEnoughExamples : fewer than ``min_examples`` contexts of a kind on the explain or the test side.
+        NotEnoughExamples : fewer than ``min_examples`` contexts of a kind on a side that is asked for.
         """
         tokens, values = self.cache[feature]
         if not len(tokens):
             raise NotEnoughExamples(feature, 0, self.min_examples)
-        active, windows = self._bins.active(tokens, values)
-        side_of_window = self._side_of_sequence[windows.sequence]
-        sides = {}
-        for code, name in enumerate(SIDES):
-            if self.n_examples[name]:
-                sides[name] = self._side(
-                    feature, code, windows.take(np.flatnonzero(side_of_window == code)), active, tokens, values
-                )
+        tokens = tokens.astype(np.int64)  # once: every comparison with flat positions would convert them again
+        active, sites = self._bins.active(tokens, values)
+        order = ascending(sites.peak)
+        side_of_site = self._side_of_sequence[sites.sequence[order]]
+        sides = {
+            name: self._side(feature, code, sites.take(order[side_of_site == code]), active, tokens, values)
+            for code, name in enumerate(SIDES)
+            if self.n_examples[name]
+        }
         return FeatureRecord(
             feature,
             sides["explain"],
             sides.get("validation", Side()),
             sides["test"],
-            self._statistics(tokens, values, windows.sequence),
+            self._statistics(tokens, values, sites.sequence),
             modality=self.corpus.kind,
             level=self.cache.level,
         )
@@ -132,7 +133,9 @@ class FeatureLoader:
     def settings(self) -> dict[str, Any]:
         """Everything that decides a record, by name; a run is bound to it."""
         return {
-            "cache": digest_json({k: self.cache.manifest[k] for k in ("subject", "coder", "corpus", "settings")}),
+            "cache": digest_json(
+                {k: self.cache.manifest[k] for k in ("subject", "coder", "corpus", "settings", "n_sequences")}
+            ),
             **{f"n_{name}": n for name, n in self.n_examples.items()},
             "n_non_activating": self.n_non_activating,
             "split": list(self.split),
@@ -160,87 +163,83 @@ class FeatureLoader:
 
     @cached_property
     def _bins_of_side(self) -> list[np.ndarray]:
+        """Ids of the bins on each side; a sequence without tokens (at level ``sequence``) cannot be shown."""
         sequence = np.repeat(np.arange(self.cache.n_sequences), np.diff(self._bins.base))
-        return [np.flatnonzero(self._side_of_sequence[sequence] == code) for code in range(len(SIDES))]
+        side = np.where(np.diff(self.cache.offsets) > 0, self._side_of_sequence, -1)[sequence]
+        return [np.flatnonzero(side == code) for code in range(len(SIDES))]
 
     def _side(
-        self, feature: int, code: int, windows: Windows, active: np.ndarray, tokens: np.ndarray, values: np.ndarray
+        self, feature: int, code: int, sites: Sites, active: np.ndarray, tokens: np.ndarray, values: np.ndarray
     ) -> Side:
+        """One side's examples; ``sites`` ascend by peak, so that a site's rank is its index."""
         rng = np.random.default_rng([self.seed, feature, code])
-        if len(windows) < self.min_examples:
-            raise NotEnoughExamples(
-                feature, len(windows), self.min_examples, f"activating contexts on the {SIDES[code]} side"
-            )
-        chosen = self.samplers[SIDES[code]](windows.peak, self.n_examples[SIDES[code]], self.n_quantiles, rng)
-        chosen = chosen[np.argsort(-windows.peak[chosen], kind="stable")]
-        quantile = quantile_of(windows.peak, self.n_quantiles)[chosen]
+        name = SIDES[code]
+        if len(sites) < self.min_examples:
+            raise NotEnoughExamples(feature, len(sites), self.min_examples, f"activating contexts on the {name} side")
+        chosen = np.sort(self.samplers[name](sites.peak, self.n_examples[name], self.n_quantiles, rng))[::-1]
+        quantile = chosen * self.n_quantiles // len(sites)
         silent = random_silent(self._bins, self._bins_of_side[code], active, tokens, self.n_non_activating, rng)
-        if len(silent) < min(self.min_examples, self.n_non_activating):
-            raise NotEnoughExamples(
-                feature, len(silent), self.min_examples, f"non-activating contexts on the {SIDES[code]} side"
-            )
-        positives = self._examples(windows.take(chosen), "activating", quantile, tokens, values)
+        if len(silent) < (need := min(self.min_examples, self.n_non_activating)):
+            raise NotEnoughExamples(feature, len(silent), need, f"non-activating contexts on the {name} side")
+        positives = self._examples(sites.take(chosen), "activating", quantile, tokens, values)
         negatives = self._examples(silent, "random", np.full(len(silent), -1), tokens, values)
         return Side(tuple(positives), tuple(negatives))
 
     def _examples(
-        self, windows: Windows, kind: str, quantile: np.ndarray, tokens: np.ndarray, values: np.ndarray
+        self, sites: Sites, kind: str, quantile: np.ndarray, tokens: np.ndarray, values: np.ndarray
     ) -> Iterator[Example]:
+        sequence = sites.sequence
+        base, after = self.cache.offsets[sequence], self.cache.offsets[sequence + 1]
         if self.by_sequence:
-            start = self.cache.offsets[windows.sequence]
-            stop = np.minimum(self.cache.offsets[windows.sequence + 1], start + self.context)
+            start, stop = base, np.minimum(after, base + self.context)
+            activations = np.broadcast_to(sites.peak.astype(np.float32)[:, None], (len(sites), self.context))
         else:
-            start, stop = windows.start, windows.stop
-        activations = self._activations(windows, start, stop, tokens, values)
-        ends = self.cache.ends
-        for i, (sequence, a, b) in enumerate(
-            zip(windows.sequence.tolist(), start.tolist(), stop.tolist(), strict=True)
-        ):
-            base, after = self.cache.offsets[sequence : sequence + 2].tolist()
-            text = self.corpus.text(sequence)
-            if ends is None:
-                piece, piece_ends = text[a - base : b - base], np.arange(1, b - a + 1)
-            else:
-                left = int(ends[a - 1]) if a > base else 0
-                piece, piece_ends = text[left : int(ends[b - 1])], ends[a:b].astype(np.int64) - left
-            yield Example(
-                sequence=sequence,
-                start=a - base,
-                text=piece,
-                ends=piece_ends,
-                activations=activations[i][: b - a],
-                group=int(self._groups[sequence]),
-                kind=kind,
-                quantile=int(quantile[i]),
-                length=after - base,
-                metadata=_Metadata(self.corpus, sequence),
-            )
+            start, stop = self._bins.extent(sequence, sites.position)
+            activations = self._activations(start, stop, tokens, values)
+        columns = [sequence, start - base, stop - base, base, after - base, quantile, self._groups[sequence]]
+        # Python numbers for all rows at once: this loop is most of the loader's time
+        rows = zip(activations, *(column.tolist() for column in columns), strict=True)
+        for values_, row, first, last, origin, length, rank, group in rows:
+            text, ends = self._cut(row, first, last, origin)
+            metadata = _Metadata(self.corpus, row)
+            yield Example(row, first, text, ends, values_[: last - first], group, kind, rank, length, metadata)
 
-    def _activations(
-        self, windows: Windows, start: np.ndarray, stop: np.ndarray, tokens: np.ndarray, values: np.ndarray
-    ) -> np.ndarray:
-        """(n_windows, longest) float32; at level ``sequence`` a sequence's one value stands at all its tokens."""
-        lengths = stop - start
-        dense = np.zeros((len(windows), int(lengths.max(initial=0))), np.float32)
-        if self.by_sequence:
-            return dense + windows.peak[:, None]
+    def _cut(self, sequence: int, first: int, last: int, origin: int) -> tuple[str, np.ndarray]:
+        """Text of tokens ``first:last`` of a sequence that begins at flat position ``origin``, and their ends in it."""
+        text, ends = self.corpus.text(sequence), self.cache.ends
+        if ends is None:
+            return text[first:last], self._residue_ends[: last - first]
+        left = int(ends[origin + first - 1]) if first else 0
+        cut = ends[origin + first : origin + last].astype(np.int64) - left
+        return text[left : left + int(cut[-1])], cut
+
+    @cached_property
+    def _residue_ends(self) -> np.ndarray:
+        ends = np.arange(1, self.context + 1)
+        ends.setflags(write=False)  # shared by all examples
+        return ends
+
+    def _activations(self, start: np.ndarray, stop: np.ndarray, tokens: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """(n_contexts, context) float32, 0 where the feature is silent."""
+        dense = np.zeros((len(start), self.context), np.float32)
         first, last = np.searchsorted(tokens, start), np.searchsorted(tokens, stop)
         counts = last - first
         source = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        row = np.repeat(np.arange(len(windows)), counts)
-        dense[row, tokens[source].astype(np.int64) - start[row]] = values[source]
+        row = np.repeat(np.arange(len(start)), counts)
+        dense[row, tokens[source] - start[row]] = values[source]
         return dense
 
     def _statistics(self, tokens: np.ndarray, values: np.ndarray, sequences: np.ndarray) -> FeatureStatistics:
         total = self.cache.n_sequences if self.by_sequence else self.cache.n_tokens
         distinct = sequences[np.concatenate([[True], np.diff(sequences) > 0])]
+        groups = np.sort(self._groups[distinct])  # not np.unique, which is slower by far
         return FeatureStatistics(
             count=len(tokens),
             max=float(values.max()),
             mean=float(values.mean(dtype=np.float64)),
             frequency=len(tokens) / total,
             n_sequences=len(distinct),
-            n_groups=len(np.unique(self._groups[distinct])),
+            n_groups=1 + int(np.count_nonzero(np.diff(groups))),
         )
 
 

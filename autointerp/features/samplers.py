@@ -9,34 +9,28 @@ import numpy as np
 from autointerp.errors import UsageError, nearest
 
 Sampler = Callable[[np.ndarray, int, int, np.random.Generator], np.ndarray]
-"""(peaks, n, n_quantiles, rng) -> indices of at most n contexts, without repetition."""
+"""(ascending peaks, n, n_quantiles, rng) -> indices of at most n contexts, without repetition."""
 
 
-def quantile_of(peaks: np.ndarray, n_quantiles: int) -> np.ndarray:
-    """Quantile of each peak among all of them: 0 weakest … ``n_quantiles`` − 1; equal counts, ties by position."""
-    rank = np.empty(len(peaks), np.int64)
-    rank[np.argsort(peaks, kind="stable")] = np.arange(len(peaks))
-    return rank * n_quantiles // max(len(peaks), 1)
+def ascending(peaks: np.ndarray) -> np.ndarray:
+    """Order of positive peaks from the weakest, ties by position.
+
+    Positive float16 sort as their bits do, and NumPy's stable sort of 16-bit integers is a radix sort: 10 times faster.
+    """
+    return np.argsort(peaks.view(np.uint16) if peaks.dtype == np.float16 else peaks, kind="stable")
 
 
 def quantiles(peaks: np.ndarray, n: int, n_quantiles: int, rng: np.random.Generator) -> np.ndarray:
-    """The same number from every quantile; the remainder of ``n / n_quantiles`` goes to the strongest quantiles."""
+    """One at random from each of ``n`` equal runs of ranks: the same number from every quantile, if ``n`` allows."""
     if len(peaks) <= n:
         return np.arange(len(peaks))
-    quantile = quantile_of(peaks, n_quantiles)
-    order = np.lexsort((rng.random(len(peaks)), quantile))
-    sizes = np.bincount(quantile, minlength=n_quantiles)
-    within = np.arange(len(peaks)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    quota = np.full(n_quantiles, n // n_quantiles)
-    quota[n_quantiles - n % n_quantiles :] += 1
-    # ranked by how far each stands beyond its quantile's quota: short quantiles are filled up from the others
-    surplus = np.maximum(within - quota[quantile[order]] + 1, 0)
-    return order[np.argsort(surplus, kind="stable")[:n]]
+    bounds = -(-np.arange(n + 1) * len(peaks) // n)
+    return bounds[:-1] + (rng.random(n) * np.diff(bounds)).astype(np.int64)
 
 
 def top(peaks: np.ndarray, n: int, n_quantiles: int, rng: np.random.Generator) -> np.ndarray:
-    """The ``n`` strongest; ties by position."""
-    return np.argsort(-peaks, kind="stable")[:n]
+    """The ``n`` strongest."""
+    return np.arange(max(len(peaks) - n, 0), len(peaks))
 
 
 def uniform(peaks: np.ndarray, n: int, n_quantiles: int, rng: np.random.Generator) -> np.ndarray:
@@ -47,8 +41,8 @@ def uniform(peaks: np.ndarray, n: int, n_quantiles: int, rng: np.random.Generato
 def mix(peaks: np.ndarray, n: int, n_quantiles: int, rng: np.random.Generator) -> np.ndarray:
     """A fifth from the top, the rest by quantile from what remains."""
     strongest = top(peaks, n // 5, n_quantiles, rng)
-    rest = np.setdiff1d(np.arange(len(peaks)), strongest)
-    return np.concatenate([strongest, rest[quantiles(peaks[rest], n - len(strongest), n_quantiles, rng)]])
+    rest = peaks[: len(peaks) - len(strongest)]
+    return np.concatenate([quantiles(rest, n - len(strongest), n_quantiles, rng), strongest])
 
 
 SAMPLERS: dict[str, Sampler] = {"quantiles": quantiles, "top": top, "random": uniform, "mix": mix}

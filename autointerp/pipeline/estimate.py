@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from autointerp.store import RunStore
 
 PLACEHOLDER = (
-    "The feature responds to a particular motif or meaning that the marked tokens share, described here in one sentence. "
-    * 2
+    "The feature responds to a particular motif or meaning that the marked tokens share, "
+    "described here in one sentence. "
+) * 2
 )
 TYPICAL_OUTPUT = 0.25
 """Share of ``max_tokens`` that a typical answer uses; the low end of the price."""
@@ -51,7 +52,8 @@ class Estimate:
         )
         return (
             f"{self.features:,} features, {self.requests:,} requests, at most {self.input_tokens:,} input and "
-            f"{self.max_output_tokens:,} output tokens: {price} (prompts built for {self.sampled} features; {self.stored} answers stored)"
+            f"{self.max_output_tokens:,} output tokens: {price} "
+            f"(prompts built for {self.sampled} features; {self.stored} answers stored)"
         )
 
 

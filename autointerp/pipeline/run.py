@@ -110,7 +110,7 @@ class Pipeline:
             raise UsageError("fuzzing marks tokens: it needs a cache of level token, this one has level sequence")
         store.bind(loader.settings)
 
-    # ------------------------------------------------------------------------------------------------------------ public
+    # ----------------------------------------------------------------------------------------------------------- public
 
     def estimate(
         self, features: Iterable[int] | None = None, *, n_features: int | None = None, seed: int = 0, sample: int = 64

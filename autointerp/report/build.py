@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;font-size:.85rem;width:100%}th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #eee;
-vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+table{border-collapse:collapse;font-size:.85rem;width:100%}
+th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #eee;vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .figures{display:flex;flex-wrap:wrap;gap:1rem}.figures svg{max-width:100%;height:auto}
 pre{background:#f6f6f6;padding:.8rem;overflow-x:auto;font-size:.85rem}.quiet{color:#666}
-@media(prefers-color-scheme:dark){body{background:#16181c;color:#e6e6e6}pre{background:#22252b}.figures svg{background:#fff;border-radius:6px}
+@media(prefers-color-scheme:dark){body{background:#16181c;color:#e6e6e6}pre{background:#22252b}
+.figures svg{background:#fff;border-radius:6px}
 td,th{border-color:#333}h2{border-color:#444}.quiet{color:#aaa}}
 """
 
@@ -61,7 +63,8 @@ def write_report(store: RunStore, *, extra: Sequence[Section] = ()) -> Path:
 def _page(store: RunStore, table: dict[str, list[Any]], extra: Sequence[Section]) -> str:
     scores = score_values(store)
     title = f"{len(table['feature']):,} features of {store.folder.name}"
-    drawn = [figures.distributions(scores), figures.by_quantile(scores), figures.pairs(scores, table), figures.frequency(table, scores)]
+    drawn = [figures.distributions(scores), figures.by_quantile(scores)]
+    drawn += [figures.pairs(scores, table), figures.frequency(table, scores)]
     sections: list[Section] = [
         ("Scores", f"<pre>{html.escape(chr(10).join(score_summary(store)))}</pre>{_counts(store, table)}"),
         ("Figures", f'<div class="figures">{"".join(d for d in drawn if d)}</div>'),
@@ -101,8 +104,9 @@ def _counts(store: RunStore, table: dict[str, list[Any]]) -> str:
         f"{len(table['feature']) + len(skipped):,} features attempted, {len(skipped):,} skipped"
         + (f" ({'; '.join(f'too few {k}: {v:,}' for k, v in sorted(reasons.items()))})" if reasons else "")
         + f", {failed:,} explanations failed, {single:,} features fire in one group only",
-        f"{spend.attempts:,} requests, {spend.input_tokens:,} tokens in ({spend.cached_tokens:,} cached), {spend.output_tokens:,} out, "
-        f"${spend.confirmed_usd:.4f} confirmed, up to ${spend.maybe_usd:.4f} for attempts cut off, {spend.unpriced:,} answers unpriced",
+        f"{spend.attempts:,} requests, {spend.input_tokens:,} tokens in ({spend.cached_tokens:,} cached), "
+        f"{spend.output_tokens:,} out, ${spend.confirmed_usd:.4f} confirmed, "
+        f"up to ${spend.maybe_usd:.4f} for attempts cut off, {spend.unpriced:,} answers unpriced",
     ]
     if problems := store.failures():
         lines.append("failed attempts: " + ", ".join(f"{kind} {n:,}" for kind, n in problems.items()))
@@ -111,12 +115,13 @@ def _counts(store: RunStore, table: dict[str, list[Any]]) -> str:
 
 def _features(table: dict[str, list[Any]], scorers: list[str], most: int = 2000) -> str:
     first = f"{scorers[0]}_value" if scorers else None
-    order = range(len(table["feature"]))
+    order: Sequence[int] = range(len(table["feature"]))
     if first:
-        order = sorted(order, key=lambda i: -1.0 if table[first][i] is None else table[first][i], reverse=True)  # type: ignore[assignment]
+        order = sorted(order, key=lambda i: -1.0 if table[first][i] is None else table[first][i], reverse=True)
     rows = []
-    for i in list(order)[:most]:
-        cells: list[object] = [table["feature"][i], table["explanation"][i] or f"({table['failure'][i]})", table["frequency"][i]]
+    for i in order[:most]:
+        text = table["explanation"][i] or f"({table['failure'][i]})"
+        cells: list[object] = [table["feature"][i], text, table["frequency"][i]]
         for name in scorers:
             value, low, high = (table[f"{name}_{k}"][i] for k in ("value", "ci_low", "ci_high"))
             cells += ["–" if value is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"]
@@ -124,8 +129,8 @@ def _features(table: dict[str, list[Any]], scorers: list[str], most: int = 2000)
             cells += ["–" if null is None else f"{null:.2f}"]
         rows.append(cells)
     header = ["feature", "explanation", "frequency", *(h for name in scorers for h in (f"{name} [95 %]", "null"))]
-    cut = f'<p class="quiet">The best {most:,} are shown; features.csv holds all.</p>' if len(table["feature"]) > most else ""
-    return html_table(header, rows) + cut
+    cut = f'<p class="quiet">The best {most:,} are shown; features.csv holds all.</p>'
+    return html_table(header, rows) + (cut if len(order) > most else "")
 
 
 def _conditions(store: RunStore) -> str:

@@ -26,26 +26,31 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def distributions(scores: dict[str, dict[str, np.ndarray]]) -> str:
+def distributions(scores: dict[str, dict[str, np.ndarray]]) -> str | None:
     """Histogram of each scorer over features, with its paired null behind it and the medians marked."""
+    if not scores:
+        return None
     figure, axes = _row(len(scores))
     bins = np.linspace(0, 1, 26)
     for axis, colour, (name, s) in zip(axes, COLOURS * 9, scores.items(), strict=False):
         for values, shade, label in ((s["null"], NULL, "null"), (s["value"], colour, name)):
             values = values[~np.isnan(values)]
             if len(values):
-                axis.hist(np.clip(values, 0, 1), bins, color=shade, alpha=0.65, label=f"{label}, median {np.median(values):.2f}")
+                label = f"{label}, median {np.median(values):.2f}"
+                axis.hist(np.clip(values, 0, 1), bins, color=shade, alpha=0.65, label=label)
                 axis.axvline(np.median(values), color=shade, lw=1.5)
         axis.axvline(0.5, color="black", lw=0.8, ls=":")
         axis.set(xlabel="balanced accuracy", ylabel="features", title=name)
-        axis.legend(frameon=False, fontsize=8)
+        _legend(axis)
     return svg(figure)
 
 
-def by_quantile(scores: dict[str, dict[str, np.ndarray]]) -> str:
+def by_quantile(scores: dict[str, dict[str, np.ndarray]]) -> str | None:
     """Share of activating examples recognised, by quantile of activation, with Wilson intervals over trials."""
     from autointerp.statistics.intervals import wilson
 
+    if not scores:
+        return None
     figure, (axis,) = _row(1)
     for colour, (name, s) in zip(COLOURS * 9, scores.items(), strict=False):
         totals: dict[int, np.ndarray] = {}
@@ -59,8 +64,9 @@ def by_quantile(scores: dict[str, dict[str, np.ndarray]]) -> str:
         limits = np.array([wilson(r, totals[q][1]) for r, q in zip(rate, x, strict=True)])
         errors = np.abs(limits.T - rate)
         axis.errorbar(x + 1, rate, errors, color=colour, marker="o", ms=4, capsize=2, label=name)
-    axis.set(xlabel="quantile of activation (1 weakest)", ylabel="share recognised", ylim=(0, 1.02), title="Hits by quantile")
-    axis.legend(frameon=False, fontsize=8)
+    axis.set(xlabel="quantile of activation (1 weakest)", ylabel="share recognised", ylim=(0, 1.02))
+    axis.set_title("Hits by quantile")
+    _legend(axis)
     return svg(figure)
 
 
@@ -93,15 +99,21 @@ def frequency(table: dict[str, list[Any]], scores: dict[str, dict[str, np.ndarra
     y = np.array([np.nan if v is None else v for v in table[f"{name}_value"]], float)
     figure, (axis,) = _row(1)
     axis.scatter(x, y, s=14, color=COLOURS[2], alpha=0.6, edgecolors="none")
-    axis.set(xscale="log", xlabel="share of tokens at which it fires", ylabel=name, ylim=(0, 1.02), title="Frequency and score")
+    axis.set(xscale="log", xlabel="share of tokens at which it fires", ylabel=name, ylim=(0, 1.02))
+    axis.set_title("Frequency and score")
     return svg(figure)
+
+
+def _legend(axis: Any) -> None:
+    if axis.get_legend_handles_labels()[0]:  # where nothing was drawn matplotlib would complain
+        axis.legend(frameon=False, fontsize=8)
 
 
 def _row(n: int) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * max(n, 1), 3.2))
-    axes = [figure.add_subplot(1, max(n, 1), i + 1) for i in range(max(n, 1))]
+    figure = Figure(figsize=(4.6 * n, 3.2))
+    axes = [figure.add_subplot(1, n, i + 1) for i in range(n)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -71,7 +71,8 @@ def score_values(store: RunStore) -> dict[str, dict[str, np.ndarray]]:
         if row["is_null"]:
             cell["null"] = value
         else:
-            cell |= {"value": value, "n": row["n"], "n_failed": row["n_failed"], "metrics": orjson.loads(row["metrics"])}
+            cell |= {"value": value, "n": row["n"], "n_failed": row["n_failed"]}
+            cell["metrics"] = orjson.loads(row["metrics"])
     result = {}
     for name, by_feature in sorted(cells.items()):
         kept = [c for _, c in sorted(by_feature.items()) if "value" in c]
@@ -87,7 +88,10 @@ def score_values(store: RunStore) -> dict[str, dict[str, np.ndarray]]:
 
 def score_summary(store: RunStore) -> list[str]:
     """A table with a line per scorer: features, median with interval, quartiles, null, lift, failed trials."""
-    lines = [f"{'scorer':<12}{'features':>9}{'median':>8}  {'95 % interval':<15}{'quartiles':<15}{'null':>6}{'lift':>7}{'failed':>8}"]
+    lines = [
+        f"{'scorer':<12}{'features':>9}{'median':>8}  {'95 % interval':<15}{'quartiles':<15}"
+        f"{'null':>6}{'lift':>7}{'failed':>8}"
+    ]
     for name, s in score_values(store).items():
         values, null = s["value"][~np.isnan(s["value"])], s["null"][~np.isnan(s["null"])]
         if not len(values):
@@ -101,6 +105,7 @@ def score_summary(store: RunStore) -> list[str]:
         failed = f"{s['n_failed'].sum() / max(s['n'].sum(), 1):.1%}"
         quartiles, interval = f"{first:.2f} – {third:.2f}", f"{low:.3f} – {high:.3f}"
         lines.append(
-            f"{name:<12}{len(values):>9}{np.median(values):>8.3f}  {interval:<15}{quartiles:<15}{shown[0]:>6}{shown[1]:>7}{failed:>8}"
+            f"{name:<12}{len(values):>9}{np.median(values):>8.3f}  {interval:<15}{quartiles:<15}"
+            f"{shown[0]:>6}{shown[1]:>7}{failed:>8}"
         )
     return lines

@@ -56,7 +56,7 @@ def judge(
 ) -> Plan[Score]:
     """Ask for a 0 or 1 for every item, in one round (and one counted re-ask of the prompts whose reply was no list).
 
-    The order of examples follows from the feature alone, so that two explanations of it are judged on identical prompts.
+    The order of examples follows from the feature alone, so that two explanations of it are judged on the same prompts.
     """
     order = np.random.default_rng([record.feature, len(items)]).permutation(len(items))
     prompts = [
@@ -92,8 +92,8 @@ def summarise(
 ) -> Score:
     """Balanced accuracy of the judged trials with its interval, and what surrounds it.
 
-    ``metrics`` holds ``tpr``, ``tnr``, ``precision``, ``f1``, ``hits_by_quantile`` ({quantile: [hits, n]}), ``by_kind``, ``failures``
-    (by kind), ``n_reasked``, and ``worst`` / ``best``: the value if every failed trial were wrong / right.
+    ``metrics`` holds ``tpr``, ``tnr``, ``precision``, ``f1``, ``hits_by_quantile`` ({quantile: [hits, n]}), ``by_kind``,
+    ``failures`` (by kind), ``n_reasked``, and ``worst`` / ``best``: the value if every failed trial were wrong / right.
     """
     judged = [t for t in trials if t.predicted is not None]
     truth, predicted = np.array([t.truth for t in judged], bool), np.array([t.predicted for t in judged], bool)

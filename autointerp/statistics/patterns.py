@@ -40,7 +40,7 @@ class Column:
     weights: dict[str, float]
     other: float
     where: str = ""
-    """For ``offset`` None: ``"around"`` (within REACH of the peak, without it) or ``"anywhere"`` (the whole sequence)."""
+    """For ``offset`` None: ``"around"`` (within REACH of the peak, without it) or ``"anywhere"`` (whole sequence)."""
 
     @property
     def name(self) -> str:

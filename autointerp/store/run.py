@@ -18,6 +18,7 @@ from autointerp.records import (
     Explanation,
     Failure,
     FeatureStatistics,
+    NotSent,
     Outcome,
     Response,
     Score,
@@ -121,9 +122,22 @@ class RunStore:
         return Response(row[0], usage, row[6], row[1], row[2], cached=True)
 
     async def begin(self, key: str, *, spec: str, tag: str, reserved_usd: float | None) -> int:
-        """Journal an attempt before its first byte is sent; durable on return. Returns the attempt's number."""
+        """Journal an attempt before its first byte is sent; durable on return. Returns the attempt's number.
+
+        Cancelled meanwhile, the attempt is written down as never sent.
+        """
         sql = "INSERT INTO attempts (key, spec, tag, reserved_usd, started) VALUES (?, ?, ?, ?, ?)"
-        return await self._do(lambda db: db.execute(sql, (key, spec, tag, reserved_usd, time.time())).lastrowid)
+        numbers: list[Any] = []
+
+        def insert(db: sqlite3.Connection) -> int:
+            numbers.append(db.execute(sql, (key, spec, tag, reserved_usd, time.time())).lastrowid)
+            return numbers[0]
+
+        try:
+            return await self._do(insert)
+        except asyncio.CancelledError:
+            self._submit(lambda db: _finish(db, numbers[0], NotSent("cancelled", "cancelled before it was sent")))
+            raise
 
     async def finish(self, attempt: int, outcome: Outcome) -> None:
         """Complete an attempt; durable on return, and an answer is then the answer to its key."""

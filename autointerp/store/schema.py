@@ -19,15 +19,16 @@ MIGRATIONS = (
         key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, model TEXT NOT NULL,
         input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER, cost_usd REAL) WITHOUT ROWID;
     CREATE TABLE explanations (
-        feature INTEGER, explainer TEXT, client TEXT, text TEXT NOT NULL, model TEXT NOT NULL, failure TEXT, details TEXT NOT NULL,
-        statistics TEXT NOT NULL, PRIMARY KEY (feature, explainer, client));
+        feature INTEGER, explainer TEXT, client TEXT, text TEXT NOT NULL, model TEXT NOT NULL, failure TEXT,
+        details TEXT NOT NULL, statistics TEXT NOT NULL, PRIMARY KEY (feature, explainer, client));
     CREATE TABLE scores (
-        id INTEGER PRIMARY KEY, feature INTEGER, explainer TEXT, explainer_client TEXT, scorer TEXT, client TEXT, is_null INTEGER,
-        partner INTEGER, value REAL, ci_low REAL, ci_high REAL, n INTEGER, n_failed INTEGER, metrics TEXT NOT NULL, model TEXT NOT NULL,
+        id INTEGER PRIMARY KEY, feature INTEGER, explainer TEXT, explainer_client TEXT, scorer TEXT, client TEXT,
+        is_null INTEGER, partner INTEGER, value REAL, ci_low REAL, ci_high REAL, n INTEGER, n_failed INTEGER,
+        metrics TEXT NOT NULL, model TEXT NOT NULL,
         UNIQUE (feature, explainer, explainer_client, scorer, client, is_null));
     CREATE TABLE trials (
-        score INTEGER NOT NULL REFERENCES scores (id), place INTEGER, example TEXT, kind TEXT, quantile INTEGER, truth INTEGER,
-        predicted INTEGER, failure TEXT, prompt INTEGER, PRIMARY KEY (score, place)) WITHOUT ROWID;
+        score INTEGER NOT NULL REFERENCES scores (id), place INTEGER, example TEXT, kind TEXT, quantile INTEGER,
+        truth INTEGER, predicted INTEGER, failure TEXT, prompt INTEGER, PRIMARY KEY (score, place)) WITHOUT ROWID;
     CREATE TABLE skipped (feature INTEGER PRIMARY KEY, reason TEXT NOT NULL, have INTEGER, need INTEGER);
     CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
     """,

@@ -63,7 +63,7 @@ class Writer:
                 self._db.execute("SAVEPOINT one")
                 try:
                     done.append((future, statement(self._db)))
-                except Exception as error:  # noqa: BLE001 - its caller must hear of it
+                except Exception as error:  # its caller must hear of it
                     if not self._db.in_transaction:  # a full disk undoes the whole transaction
                         raise
                     self._db.execute("ROLLBACK TO one")

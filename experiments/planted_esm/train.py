@@ -89,7 +89,7 @@ def corrupt(tokens: torch.Tensor, alphabet: Alphabet, generator: torch.Generator
     return torch.where(where & (fate >= 0.9), random, corrupted), where
 
 
-def batches(alphabet: Alphabet, seed: int, n_sequences: int = 6000, n_tokens: int = 2500) -> Iterator[torch.Tensor]:
+def batches(alphabet: Alphabet, seed: int, n_sequences: int = 6000, n_tokens: int = 4000) -> Iterator[torch.Tensor]:
     """Batches of equally long sequences, so without padding, from an endless line of fresh proteomes."""
     index = np.array([alphabet.get_idx(chr(i)) for i in range(128)])
     rng = np.random.default_rng(seed)
@@ -125,8 +125,8 @@ def optimizers(model: ESM2) -> list[torch.optim.Optimizer]:
     matrices = [p for n, p in named if n.startswith("layers") and p.ndim == 2]
     others = [p for n, p in named if not (n.startswith("layers") and p.ndim == 2)]
     return [
-        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01),
+        torch.optim.Muon(matrices, lr=0.008, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
 
@@ -169,7 +169,7 @@ def main() -> None:
     """Train, write the weights, and print what they know as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -135,6 +135,18 @@ async def test_cancelling_who_waits_does_not_cancel_the_write(tmp_path: Path) ->
         assert rows(tmp_path, "SELECT kind FROM events ORDER BY id") == [("kept",), ("next",)]
 
 
+async def test_an_attempt_cancelled_before_it_was_sent_costs_nothing(tmp_path: Path) -> None:
+    with RunStore.open(tmp_path) as store:
+        task = asyncio.create_task(store.begin("k", spec="s", tag="t", reserved_usd=5.0))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await store.event("after", "")
+        assert rows(tmp_path, "SELECT outcome, cost_usd FROM attempts") == [("cancelled", 0.0)]
+        assert store.spend().total_usd == 0
+
+
 # --------------------------------------------------------------------------------------------------------------- money
 
 

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from autointerp.clients import Scripted, connect
+from autointerp.errors import UsageError
+from autointerp.explainers import DefaultExplainer
+from autointerp.pipeline import Pipeline
+from autointerp.records import Failure, FeatureRecord, Request
+from autointerp.report import write_report
+from autointerp.report.build import html_table
+from autointerp.report.tables import column_names, feature_table, score_summary, score_values, short
+from autointerp.scorers import DetectionScorer, FuzzingScorer
+from autointerp.store import RunStore
+from tests.studies import MOTIFS, honest, planted_loader
+
+EVIL = '<script>alert("x")</script> & <b>bold</b> ]]> \u202e日本'
+
+
+def noisy(records: list[FeatureRecord]) -> Scripted:
+    """The honest judge, wrong at times; feature 2 has no explanation, feature 3's detection fails, 4's text is evil."""
+    rng = np.random.default_rng(0)
+    first = {r.explain.positives[0].text: r.feature for r in records}
+
+    def trouble(request: Request) -> str | Failure | None:
+        task = request.task
+        assert task is not None
+        if task.kind == "explain":
+            feature = first[task.examples[0].text]
+            text = json.dumps({"explanation": f"{EVIL} feature 4"})
+            return Failure("timeout", "late") if feature == 2 else text if feature == 4 else None
+        if task.kind == "detection" and task.explanation == "feature 3":
+            return Failure("server", "down")
+        return None
+
+    return honest(records, judge=lambda t: bool(t) ^ bool(rng.random() < 0.2), on_call=trouble)
+
+
+@pytest.fixture(scope="module")
+def run(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "a <run> & more"
+    loader = planted_loader(study)
+    records = [r for r in loader.iterate(range(len(MOTIFS))) if isinstance(r, FeatureRecord)]
+    with RunStore.open(folder) as store:
+        pipeline = Pipeline(
+            loader,
+            DefaultExplainer(),
+            [DetectionScorer(), FuzzingScorer()],
+            client=connect(noisy(records), store=store),
+            store=store,
+        )
+        asyncio.run(pipeline.run(features=[*range(len(MOTIFS)), len(loader) - 1]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # matplotlib warns of what it cannot draw
+            write_report(store, extra=[("More & more", "<p id='extra'>the whole story</p>")])
+    return folder
+
+
+class Page(HTMLParser):
+    """Tags and text of a page; every tag that opens must close."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[str] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.stack and self.stack[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def test_the_table_has_a_row_a_feature_with_the_numbers_of_the_store(run: Path) -> None:
+    with RunStore.open(run, readonly=True) as store:
+        table, scores = feature_table(store), store.scores().to_pylist()
+    rows = {r["feature"]: r for r in table.to_pylist()}
+    assert list(rows) == list(range(len(MOTIFS)))
+    for s in scores:
+        row, name = rows[s["feature"]], s["scorer"].split("@")[0]
+        if s["is_null"]:
+            assert (row[f"{name}_null"], row[f"{name}_null_partner"]) == (s["value"], s["partner"])
+        else:
+            for key in ("value", "ci_low", "ci_high", "n", "n_failed"):
+                assert row[f"{name}_{key}"] == s[key]
+            assert row[f"{name}_tpr"] == json.loads(s["metrics"]).get("tpr")
+    assert (rows[2]["failure"], rows[2]["detection_value"]) == ("timeout: late", None)
+    assert (rows[3]["detection_value"], rows[3]["detection_n_failed"]) == (None, 20)
+    assert EVIL in rows[4]["explanation"]
+    assert rows[0]["n_groups"] > 5
+
+
+def test_values_are_balanced_accuracies_of_the_stored_trials(run: Path) -> None:
+    with RunStore.open(run, readonly=True) as store:
+        for row in feature_table(store).to_pylist():
+            for name in ("detection", "fuzzing"):
+                score = store.get_score(row["feature"], "default@1", "scripted", f"{name}@1", "scripted")
+                if score is None or row[f"{name}_value"] is None:
+                    continue
+                truth = np.array([t.truth for t in score.trials])
+                right = np.array([t.predicted == t.truth for t in score.trials])
+                assert row[f"{name}_value"] == pytest.approx((right[truth].mean() + right[~truth].mean()) / 2)
+                assert row[f"{name}_ci_low"] <= row[f"{name}_value"] <= row[f"{name}_ci_high"]
+
+
+def test_csv_and_parquet_hold_the_same_table(run: Path) -> None:
+    parquet = pyarrow.parquet.read_table(run / "features.parquet")
+    csv = pyarrow.csv.read_csv(
+        run / "features.csv",
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True),
+    )
+    assert csv.column_names == parquet.column_names
+    for one, two in zip(csv.to_pylist(), parquet.to_pylist(), strict=True):
+        for name, value in two.items():
+            assert (one[name] or None) == (value or None), name
+
+
+def test_the_summary_equals_numpy(run: Path) -> None:
+    with RunStore.open(run, readonly=True) as store:
+        lines = score_summary(store)
+        scores = store.scores().to_pylist()
+        values = score_values(store)
+    assert len(lines) == 3
+    for line, name in zip(lines[1:], ("detection", "fuzzing"), strict=True):
+        own = {s["feature"]: s for s in scores if s["scorer"] == f"{name}@1" and not s["is_null"]}
+        null = {s["feature"]: s["value"] for s in scores if s["scorer"] == f"{name}@1" and s["is_null"]}
+        null = {f: v for f, v in null.items() if v is not None}
+        known = {f: s["value"] for f, s in own.items() if s["value"] is not None}
+        lift = [known[f] - null[f] for f in known if f in null]
+        failed = sum(s["n_failed"] for s in own.values()) / sum(s["n"] for s in own.values())
+        told = re.split(r"\s{1,}(?!–)(?<!–\s)", line.strip())
+        assert told[:3] == [name, str(len(known)), f"{np.median(list(known.values())):.3f}"]
+        low, high = (float(x) for x in told[3].split(" – "))
+        assert low <= np.median(list(known.values())) <= high
+        assert told[4] == " – ".join(f"{q:.2f}" for q in np.percentile(list(known.values()), [25, 75]))
+        assert told[5:] == [f"{np.median(list(null.values())):.2f}", f"{np.median(lift):+.2f}", f"{failed:.1%}"]
+        assert np.nansum(values[name]["value"]) == pytest.approx(sum(known.values()))
+        assert len(values[name]["value"]) == len(values[name]["null"]) == len(own)
+
+
+def test_columns_are_short_where_they_can_be() -> None:
+    rows = [{"scorer": s, "client": c} for s, c in (("detection@1", "a"), ("detection@1", "b"), ("fuzzing@1", "a"))]
+    assert column_names(rows) == {
+        ("detection@1", "a"): "detection@1|a",
+        ("detection@1", "b"): "detection@1|b",
+        ("fuzzing@1", "a"): "fuzzing",
+    }
+    assert short("detection@1?examples_per_prompt=10") == "detection"
+
+
+# ----------------------------------------------------------------------------------------------------------------- page
+
+
+def test_the_page_is_well_formed_and_nothing_in_it_runs(run: Path) -> None:
+    source = (run / "report.html").read_text("utf-8")
+    page = Page(source)
+    assert page.stack == []
+    assert "script" not in page.tags
+    assert "b" not in page.tags  # the explanation's own markup
+    assert f"{EVIL} feature 4" in page.text
+    assert page.headings == [
+        "10 features of a <run> & more", "Scores", "Figures", "More & more", "Features", "Conditions"
+    ]  # fmt: skip
+    assert "<p id='extra'>the whole story</p>" in source
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", source)  # a page of its own: nothing is fetched
+
+
+def test_the_page_says_what_was_attempted_skipped_and_failed(run: Path) -> None:
+    text = Page((run / "report.html").read_text("utf-8")).text
+    assert "11 features attempted, 1 skipped (too few activating contexts: 1), 1 explanations failed" in text
+    with RunStore.open(run, readonly=True) as store:
+        spend = store.spend()
+    assert f"{spend.attempts:,} requests" in text
+    assert "failed attempts: " in text
+    assert "server " in text
+    assert "(timeout: late)" in text
+    for condition in ("default@1", "scripted", "detection@1, fuzzing@1", "n_test", "Wilson"):
+        assert condition in text
+
+
+def test_figures_are_xml_with_the_data_in_them(run: Path) -> None:
+    source = (run / "report.html").read_text("utf-8")
+    figures = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", source, re.DOTALL)]
+    assert len(figures) == 4
+    texts = ["".join(f.itertext()) for f in figures]
+    with RunStore.open(run, readonly=True) as store:
+        values = score_values(store)["fuzzing"]["value"]
+    assert f"fuzzing, median {np.nanmedian(values):.2f}" in texts[0]
+    assert "Hits by quantile" in texts[1]
+    assert "Spearman" in texts[2]
+    assert "Frequency and score" in texts[3]
+
+
+def test_the_same_run_gives_the_same_bytes(run: Path) -> None:
+    names = ("report.html", "features.csv", "features.parquet")
+    with RunStore.open(run, readonly=True) as store:
+        extra = [("More & more", "<p id='extra'>the whole story</p>")]
+        before = [(run / n).read_bytes() for n in names]
+        assert write_report(store, extra=extra) == run / "report.html"
+    assert [(run / n).read_bytes() for n in names] == before
+
+
+def test_cells() -> None:
+    html = html_table(["a<", "b"], [[1234567, 0.123456], [float("nan"), None], ["x & y", True], [np.int64(5), "–"]])
+    assert "<th>a&lt;</th>" in html
+    assert '<td class="n">1,234,567</td><td class="n">0.123</td>' in html
+    assert '<td class="n">–</td><td>–</td>' in html
+    assert "<td>x &amp; y</td><td>True</td>" in html
+    assert '<td class="n">5</td>' in html
+
+
+# ----------------------------------------------------------------------------------------------------------- odd runs
+
+
+@pytest.mark.parametrize("which", ["no scores", "every judgement failed", "one scorer", "two judges", "one feature"])
+def test_a_run_with_little_in_it_has_a_report_too(study: Path, tmp_path: Path, which: str) -> None:
+    loader = planted_loader(study)
+    records = [r for r in loader.iterate(range(4)) if isinstance(r, FeatureRecord)]
+    failing = which == "every judgement failed"
+    client = honest(records, on_call=lambda r: Failure("server", "") if failing and r.tag != "explain" else None)
+    scorers = [] if which == "no scores" else [DetectionScorer()]
+    features = [0] if which == "one feature" else [0, 1, 2]
+    with RunStore.open(tmp_path) as store:
+        for judge in (None, "baseline") if which == "two judges" else (None,):
+            pipeline = Pipeline(
+                loader,
+                DefaultExplainer(),
+                scorers,
+                client=connect(client, store=store),
+                score_client=judge,
+                store=store,
+            )
+            asyncio.run(pipeline.run(features=features))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            page = Page(write_report(store).read_text("utf-8"))
+        assert page.stack == []
+        assert len(score_summary(store)) == {"no scores": 1, "two judges": 3}.get(which, 2)
+    assert len(pyarrow.parquet.read_table(tmp_path / "features.parquet")) == len(features)
+
+
+def test_an_empty_run_is_said_to_be_empty(tmp_path: Path) -> None:
+    with RunStore.open(tmp_path) as store, pytest.raises(UsageError, match="no explanations yet"):
+        write_report(store)
+    assert not (tmp_path / "report.html").exists()
