@@ -269,8 +269,8 @@ class Response:
 class Failure:
     """No answer, as a value: ``kind`` says which trouble, ``message`` what happened (never a key).
 
-    Kinds: ``rate_limit``, ``overloaded``, ``server``, ``connection``, ``timeout``, ``auth``, ``quota``, ``bad_request``,
-    ``refusal``, ``context_length``, ``budget``, ``cancelled``, ``bad_answer``, ``internal``.
+    Kinds: ``rate_limit``, ``overloaded``, ``server``, ``connection``, ``timeout``, ``auth``, ``quota``,
+    ``bad_request``, ``refusal``, ``context_length``, ``budget``, ``cancelled``, ``bad_answer``, ``internal``.
     """
 
     kind: str

@@ -1,7 +1,8 @@
 """Caching against the bare forward + encode loop on the same batches, and its memory at two sizes.
 
-Each size runs in a process of its own. `ratio` is caching's tokens per CPU-second over the bare loop's, the two measured
-in turns on the same sequences; `peak_mb` is the whole process's largest resident size during caching. Prints JSON.
+Each size runs in a process of its own. `ratio` is caching's tokens per CPU-second over the bare loop's, the two
+measured in turns on the same sequences; `peak_mb` is the whole process's largest resident size during caching. Prints
+JSON.
 
     python benchmarks/caching.py [--tokens 250000 2000000] [--features 2048] [--subject planted-esm] [--hook layer:3]
 """

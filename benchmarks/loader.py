@@ -2,8 +2,8 @@
 
 A synthetic cache stands for a TopK coder: `k` features fire at a token on average, how often a feature fires is
 log-normal over features (capped at a fifth of the tokens), activations are log-normal too. `cpu_ms_*` is the time of
-`loader[feature]`, cold slices (each feature is read once); `floor_ms_*` copies the feature's slices, argsorts its values
-and finds its sequences. Prints JSON.
+`loader[feature]`, cold slices (each feature is read once); `floor_ms_*` copies the feature's slices, argsorts its
+values and finds its sequences. Prints JSON.
 
     python benchmarks/loader.py [--tokens 2000000] [--features 4096] [--k 32] [--sample 1000]
 """

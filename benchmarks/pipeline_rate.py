@@ -1,7 +1,7 @@
 """Rate of a whole run (prompts, journal in SQLite, parsing, scores) against bare aiohttp on the same 200 ms server.
 
-Both keep 64 requests in flight and take turns; the server is another process. Records are loaded before the clock starts, so
-that the loader is not what is measured. Prints JSON with the median ratio.
+Both keep 64 requests in flight and take turns; the server is another process. Records are loaded before the clock
+starts, so that the loader is not what is measured. Prints JSON with the median ratio.
 
     python benchmarks/pipeline_rate.py [--features 48] [--in-flight 64] [--turns 3]
 """

@@ -1,8 +1,8 @@
 """Rate of the run store's journal against bare SQLite, on one folder's disk.
 
-A *pair* is one ``begin`` and one ``finish`` of an attempt, each durable before its caller goes on; ``concurrent`` callers
-work side by side, as requests in flight do. The baseline writes the same rows with ``executemany`` in one transaction:
-the most that SQLite can do, without an answer to wait for. Prints JSON.
+A *pair* is one ``begin`` and one ``finish`` of an attempt, each durable before its caller goes on; ``concurrent``
+callers work side by side, as requests in flight do. The baseline writes the same rows with ``executemany`` in one
+transaction: the most that SQLite can do, without an answer to wait for. Prints JSON.
 
     python benchmarks/store.py [--pairs 20000] [--concurrent 64] [--turns 3]
 """
@@ -66,21 +66,20 @@ def main() -> None:
     options = parser.parse_args()
     rates: dict[str, list[float]] = {"journal": [], "bare": []}
     cpu = []
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        with RunStore.open(Path(folder, "run")) as store:
-            for turn in range(options.turns):
-                wall, used = time.perf_counter(), time.process_time()
-                asyncio.run(pairs(store, options.pairs, options.concurrent, turn))
-                rates["journal"].append(options.pairs / (time.perf_counter() - wall))
-                cpu.append((time.process_time() - used) / options.pairs)
-                rates["bare"].append(options.pairs / bare(Path(folder, f"bare{turn}.db"), options.pairs))
-            began = time.perf_counter()
-            store.spend()
-            spend_s = time.perf_counter() - began
-            began = time.perf_counter()
-            for i in range(2000):
-                store.get_response(f"{0:08x}{i:056x}")
-            lookup_s = (time.perf_counter() - began) / 2000
+    with tempfile.TemporaryDirectory(dir=".") as folder, RunStore.open(Path(folder, "run")) as store:
+        for turn in range(options.turns):
+            wall, used = time.perf_counter(), time.process_time()
+            asyncio.run(pairs(store, options.pairs, options.concurrent, turn))
+            rates["journal"].append(options.pairs / (time.perf_counter() - wall))
+            cpu.append((time.process_time() - used) / options.pairs)
+            rates["bare"].append(options.pairs / bare(Path(folder, f"bare{turn}.db"), options.pairs))
+        began = time.perf_counter()
+        store.spend()
+        spend_s = time.perf_counter() - began
+        began = time.perf_counter()
+        for i in range(2000):
+            store.get_response(f"{0:08x}{i:056x}")
+        lookup_s = (time.perf_counter() - began) / 2000
     median = {name: statistics.median(values) for name, values in rates.items()}
     report = {
         "pairs_per_second": round(median["journal"]),

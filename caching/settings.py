@@ -26,7 +26,7 @@ class CacheSettings:
     value_dtype: str = "float16"
     """Type of the stored activations: float16 or float32."""
     overlap: int = 64
-    """Tokens that windows of an over-long sequence share, at most a quarter of the context; each position is kept once."""
+    """Tokens that windows of an over-long sequence share, a quarter of the context at most; positions are kept once."""
     batch_tokens: int = 16384
     """Padded tokens in one forward pass."""
     block_size: int = 1 << 18

@@ -1,7 +1,7 @@
 """A protein model of your own: any class with these members is a subject that trains, caches and explains like ours.
 
-This one has no weights to speak of: a residue's state is a rotated one-hot encoding of its neighbourhood. Register such a
-class as the entry point `subject:NAME` in the group `autointerp` and the command line knows it by that name.
+This one has no weights to speak of: a residue's state is a rotated one-hot encoding of its neighbourhood. Register such
+a class as the entry point `subject:NAME` in the group `autointerp` and the command line knows it by that name.
 `make demo` makes the corpus that this reads.
 """
 

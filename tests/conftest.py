@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder with real data and models; tests that need it skip when it is absent (``AUTOINTERP_DATA`` names it)."""
+    """The folder of real data and models (``AUTOINTERP_DATA`` names it); tests that need it skip when it is absent."""
     folder = Path(os.environ.get("AUTOINTERP_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no trial data at {folder}; set AUTOINTERP_DATA")

@@ -134,7 +134,10 @@ def test_another_task_is_another_question_to_who_answers_from_tasks(other: Task 
 
 
 def test_the_same_task_is_the_same_question_in_every_process() -> None:
-    code = "from tests.test_records import REQUEST, dataclasses, task; print(dataclasses.replace(REQUEST, task=task()).key('b', with_task=True))"
+    code = (
+        "from tests.test_records import REQUEST, dataclasses, task; "
+        "print(dataclasses.replace(REQUEST, task=task()).key('b', with_task=True))"
+    )
     keys = {
         subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": s})
         for s in "12"

@@ -1,8 +1,8 @@
 """Concept F1: which feature finds which annotated element, chosen on one half of the groups, reported on the other.
 
 Definition: residue precision × instance recall, as InterPLM (Simon & Zou 2024) scores domain concepts: of the residues
-at which a feature exceeds a share of its maximum, how many carry the label; of the labelled instances, how many hold such
-a residue.
+at which a feature exceeds a share of its maximum, how many carry the label; of the labelled instances, how many hold
+such a residue.
 """
 
 from __future__ import annotations

@@ -134,8 +134,10 @@ def _corpus(config: Config) -> Corpus:
             raise UsageError(f"{folder} holds another proteome ({corpus.manifest['source']}); choose another --out")
         return corpus
     planted = planted_proteome(config.n_sequences, config.seed)
-    origin = {"source": source, "grouping": {"by": "planted families"}}
-    return Corpus.write(folder, planted.sequences, planted.annotations, kind="protein", **origin)
+    grouping = {"by": "planted families"}
+    return Corpus.write(
+        folder, planted.sequences, planted.annotations, kind="protein", source=source, grouping=grouping
+    )
 
 
 def _features(config: Config, matches: Sequence[ConceptMatch]) -> list[int]:

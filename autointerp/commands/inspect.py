@@ -48,9 +48,10 @@ def describe(path: Path) -> str:
     for marker, reader in KINDS.items():
         if (path / marker).exists():
             return _table(reader(path))
-    found = "no such folder"
     if path.is_dir():
         found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder"
+    else:
+        found = "a file" if path.exists() else "no such folder"
     raise FormatError(path, "a corpus, cache, coder or run folder", found)
 
 

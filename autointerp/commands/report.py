@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Config:
-    """Write report.html, features.csv and features.parquet into the folder of a run."""
+    """Write report.html, features.csv, features.parquet and figures into the folder of a run."""
 
     run: Annotated[Path, Positional]
     """Folder of the run."""
@@ -28,4 +28,4 @@ def run(config: Config) -> None:
     with RunStore.open(config.run, readonly=True) as store:
         page = write_report(store)
         print("\n".join(score_summary(store)))
-    print(f"\nwrote {page}, features.csv and features.parquet beside it")
+    print(f"\nwrote {page}; features.csv, features.parquet and figures/ lie beside it")

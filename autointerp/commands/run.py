@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from autointerp.errors import UsageError
+
+if TYPE_CHECKING:
+    from autointerp.features import FeatureLoader
+    from autointerp.pipeline import RunReport
+    from autointerp.records import Explainer, Scorer
+    from autointerp.store import RunStore
 
 
 @dataclass(frozen=True)
@@ -78,23 +84,23 @@ def run(config: Config) -> int:
     from autointerp.store import RunStore
 
     features = parse_features(config.features)
-    explain = _with_options(explainer.get(config.explainer), cot=config.cot, activations=config.activations)
+    explain: Explainer = _with_options(explainer.get(config.explainer), cot=config.cot, activations=config.activations)
     names = [name.strip() for name in config.scorers.split(",") if name.strip()]
-    judges = [_with_options(scorer.get(name), examples_per_prompt=config.examples_per_prompt) for name in names]
+    judges: list[Scorer] = [
+        _with_options(scorer.get(name), examples_per_prompt=config.examples_per_prompt) for name in names
+    ]
     loader = make_loader(config)
     limits = Limits(max_in_flight=config.in_flight)
     with RunStore.open(config.out) as store:
         client = connect(config.client, store=store, limits=limits)
         judge = connect(config.score_client, store=store, limits=limits) if config.score_client else client
-        pipeline = Pipeline(
-            loader, explain, judges, client=client, score_client=judge, store=store, nulls=config.nulls
-        )
+        pipeline = Pipeline(loader, explain, judges, client=client, score_client=judge, store=store, nulls=config.nulls)
         if config.estimate:
             print(pipeline.estimate(features, n_features=config.n_features, seed=config.seed))
             return 0
         write_text(config.out / "run.toml", to_toml("run", config))
 
-        async def whole() -> object:
+        async def whole() -> RunReport:
             try:
                 return await pipeline.run(
                     features,
@@ -110,13 +116,13 @@ def run(config: Config) -> int:
 
         report = asyncio.run(whole())
         print(summary(report, store))
-    if report.interrupted:  # type: ignore[attr-defined]
+    if report.interrupted:
         print(f"interrupted; the same command continues, `autointerp report {config.out}` shows what there is")
         return 130
     return 0
 
 
-def make_loader(config: Config) -> object:
+def make_loader(config: Config) -> FeatureLoader:
     """The loader that ``config`` describes."""
     from autointerp.cache import ActivationCache
     from autointerp.corpus import Corpus
@@ -152,26 +158,25 @@ def parse_features(text: str | None) -> range | list[int] | None:
         raise UsageError(f"--features {text!r}: give a range such as 0:1000, or a list such as 1,5,9") from None
 
 
-def summary(report: object, store: object) -> str:
+def summary(report: RunReport, store: RunStore) -> str:
     """The lines that are printed after a run."""
     from autointerp.report.tables import score_summary
 
-    r = report
     lines = [
-        f"{r.attempted:,} features attempted: {r.explained:,} explained, {r.skipped:,} skipped (too few examples), "  # type: ignore[attr-defined]
-        f"{r.failed:,} failed; {r.seconds:.1f} s",  # type: ignore[attr-defined]
+        f"{report.attempted:,} features attempted: {report.explained:,} explained, "
+        f"{report.skipped:,} skipped (too few examples), {report.failed:,} failed; {report.seconds:.1f} s",
         "",
-        *score_summary(store),  # type: ignore[arg-type]
+        *score_summary(store),
     ]
-    spend = r.spend  # type: ignore[attr-defined]
+    spend = report.spend
     maybe = f" (and up to ${spend.maybe_usd:.4f} for attempts that were cut off)" if spend.maybe_usd else ""
     unpriced = f", {spend.unpriced:,} answers of unknown price" if spend.unpriced else ""
     lines += ["", f"{spend.attempts:,} requests sent in this run folder, ${spend.confirmed_usd:.4f}{maybe}{unpriced}"]
     return "\n".join(lines)
 
 
-def _with_options(cls: type, **options: object) -> object:
-    """``cls`` with those of the options that it has; one it lacks is an error only if it was changed from its default."""
+def _with_options(cls: type, **options: object) -> Any:
+    """``cls`` with those of the options that it has; one it lacks is an error only if changed from its default."""
     from dataclasses import fields
 
     known = {f.name: f.default for f in fields(cls)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -54,8 +55,6 @@ def _toml(value: Any) -> str:
         return repr(value)
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    import json
-
     return json.dumps(str(value), ensure_ascii=False)
 
 
@@ -96,10 +95,13 @@ def _section(path: Path, section: str, cls: Any) -> dict[str, Any]:
     values = study.get(section, {})
     if not isinstance(values, dict):
         raise UsageError(f"{path}: {section} = {values!r} stands where a section [{section}] is expected")
-    valid = [f.name for f in fields(cls)]
-    for name in values:
-        if name not in valid:
-            raise UsageError(f"{path}: unknown key {name!r} in [{section}]; {nearest(name, valid)}")
+    defaults = {f.name: f.default for f in fields(cls)}
+    for name, value in values.items():
+        if name not in defaults:
+            raise UsageError(f"{path}: unknown key {name!r} in [{section}]; {nearest(name, defaults)}")
+        if isinstance(value, bool) != isinstance(defaults[name], bool):
+            wanted = "true or false" if isinstance(defaults[name], bool) else "a value, not true or false"
+            raise UsageError(f"{path}: {name} = {json.dumps(value, default=str)} in [{section}]: give {wanted}")
     return dict(values)
 
 
@@ -107,7 +109,7 @@ def _as_flag(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
-    return [flag, *map(str, value)] if isinstance(value, list) else [flag, str(value)]
+    return [f"{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"]
 
 
 def _tyro(cls: type[T], prog: str, args: list[str]) -> T | None:
@@ -132,6 +134,6 @@ def _plain(boxed: str) -> str:
             break
         if line and not line.startswith("─"):
             kept.append(line)
-    if kept and kept[0].startswith("Missing"):
-        return "missing: " + ", ".join(line.split()[0] for line in kept[1:] if re.match(r"(--[a-z-]+|[A-Z]+)\b", line))
+    if names := [line.split()[0] for line in kept[1:] if re.match(r"(--[a-z-]+|[A-Z]+)\b", line)]:
+        return "missing: " + ", ".join(names)
     return " ".join(kept) or "wrong options"

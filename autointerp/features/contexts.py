@@ -13,7 +13,8 @@ class Sites:
 
     Attributes
     ----------
-    sequence : (n,) row of the sequence. position : (n,) flat token position. peak : (n,) activation there.
+    sequence : (n,) row of the sequence. position : (n,) flat token position. peak : (n,) float32
+        activation there.
     """
 
     sequence: np.ndarray
@@ -24,8 +25,18 @@ class Sites:
         """The sites at ``index``."""
         return Sites(self.sequence[index], self.position[index], self.peak[index])
 
+    def join(self, other: Sites) -> Sites:
+        """These sites, then the others."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Sites(*map(np.concatenate, pairs))
+
     def __len__(self) -> int:
         return len(self.sequence)
+
+
+def _changes(ids: np.ndarray) -> np.ndarray:
+    """Indices at which a run of equal ids begins."""
+    return np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
 
 
 class Bins:
@@ -60,7 +71,7 @@ class Bins:
 
         Parameters
         ----------
-        tokens : (nnz,) int64, ascending flat positions. values : (nnz,) activations.
+        tokens : (nnz,) int64, ascending flat positions. values : (nnz,) float32 activations.
 
         Returns
         -------
@@ -70,32 +81,31 @@ class Bins:
         """
         sequence = self.sequences_of(tokens)
         bin_of_token = self.base[sequence] + (tokens - self.offsets[sequence]) // self.length
-        starts = np.flatnonzero(np.diff(bin_of_token, prepend=-1))
-        strength = values.astype(np.float32)  # NumPy is slow at float16
-        peak = np.maximum.reduceat(strength, starts)
-        hits = np.flatnonzero(strength == np.repeat(peak, np.diff(starts, append=len(tokens))))
-        index = hits[np.diff(bin_of_token[hits], prepend=-1) > 0]
-        bins, sites = bin_of_token[starts], Sites(sequence[index], tokens[index], values[index])
+        starts = _changes(bin_of_token)
+        peak = np.maximum.reduceat(values, starts)
+        hits = np.flatnonzero(values == np.repeat(peak, np.diff(starts, append=len(tokens))))
+        index = hits[_changes(bin_of_token[hits])]
+        bins, sites = bin_of_token[starts], Sites(sequence[index], tokens[index], peak)
         if self.centred:
-            sites = sites.take(np.flatnonzero(~self._outdone(bins, sites, index, tokens, strength)))
+            sites = sites.take(np.flatnonzero(~self._outdone(bins, sites, index, tokens, values)))
         return bins, sites
 
     def _outdone(
-        self, bins: np.ndarray, sites: Sites, index: np.ndarray, tokens: np.ndarray, strength: np.ndarray
+        self, bins: np.ndarray, sites: Sites, index: np.ndarray, tokens: np.ndarray, values: np.ndarray
     ) -> np.ndarray:
         """Whether the context around a site holds a larger activation, or as large a one before it.
 
         ``index`` (n,) is where each site stands in ``tokens``. A context reaches into one neighbouring bin at most.
         """
-        peak = strength[index]
-        adjacent = np.diff(bins) == 1
-        result = np.append(adjacent & (peak[:-1] < peak[1:]), False)
-        result[1:] |= adjacent & (peak[:-1] >= peak[1:])
+        peak = sites.peak
+        adjacent, rising = bins[1:] - bins[:-1] == 1, peak[1:] > peak[:-1]
+        result = np.append(adjacent & rising, False)
+        result[1:] |= adjacent & ~rising
         at = np.flatnonzero(result)  # no other can be; look at what their contexts hold
         start, stop = self.extent(sites.sequence[at], sites.position[at])
         first, last = np.searchsorted(tokens, start), np.searchsorted(tokens, stop)
         bounds = np.stack([first, index[at], last], 1).ravel()
-        before, after, _ = np.maximum.reduceat(np.append(strength, 0), bounds).reshape(-1, 3).T
+        before, after, _ = np.maximum.reduceat(np.append(values, 0), bounds).reshape(-1, 3).T
         result[at] = ((first < index[at]) & (before >= peak[at])) | (after > peak[at])
         return result
 

@@ -94,9 +94,11 @@ class FeatureLoader:
         tokens, values = self.cache[feature]
         if not len(tokens):
             raise NotEnoughExamples(feature, 0, self.min_examples)
-        tokens = tokens.astype(np.int64)  # once: every comparison with flat positions would convert them again
+        dtype = values.dtype
+        # once, and not at every comparison: flat positions are int64, and NumPy is slow at float16
+        tokens, values = tokens.astype(np.int64), values.astype(np.float32)
         active, sites = self._bins.active(tokens, values)
-        order = ascending(sites.peak)
+        order = ascending(sites.peak.astype(dtype))
         side_of_site = self._side_of_sequence[sites.sequence[order]]
         sides = {
             name: self._side(feature, code, sites.take(order[side_of_site == code]), active, tokens, values)
@@ -177,32 +179,32 @@ class FeatureLoader:
         if len(sites) < self.min_examples:
             raise NotEnoughExamples(feature, len(sites), self.min_examples, f"activating contexts on the {name} side")
         chosen = np.sort(self.samplers[name](sites.peak, self.n_examples[name], self.n_quantiles, rng))[::-1]
-        quantile = chosen * self.n_quantiles // len(sites)
         silent = random_silent(self._bins, self._bins_of_side[code], active, tokens, self.n_non_activating, rng)
         if len(silent) < (need := min(self.min_examples, self.n_non_activating)):
             raise NotEnoughExamples(feature, len(silent), need, f"non-activating contexts on the {name} side")
-        positives = self._examples(sites.take(chosen), "activating", quantile, tokens, values)
-        negatives = self._examples(silent, "random", np.full(len(silent), -1), tokens, values)
-        return Side(tuple(positives), tuple(negatives))
+        shown, kinds = sites.take(chosen).join(silent), ["activating"] * len(chosen) + ["random"] * len(silent)
+        quantile = np.append(chosen * self.n_quantiles // len(sites), np.full(len(silent), -1))
+        examples = tuple(self._examples(shown, kinds, quantile, tokens, values))
+        return Side(examples[: len(chosen)], examples[len(chosen) :])
 
     def _examples(
-        self, sites: Sites, kind: str, quantile: np.ndarray, tokens: np.ndarray, values: np.ndarray
+        self, sites: Sites, kinds: list[str], quantile: np.ndarray, tokens: np.ndarray, values: np.ndarray
     ) -> Iterator[Example]:
         sequence = sites.sequence
         base, after = self.cache.offsets[sequence], self.cache.offsets[sequence + 1]
         if self.by_sequence:
             start, stop = base, np.minimum(after, base + self.context)
-            activations = np.broadcast_to(sites.peak.astype(np.float32)[:, None], (len(sites), self.context))
+            activations = np.broadcast_to(sites.peak[:, None], (len(sites), self.context))
         else:
             start, stop = self._bins.extent(sequence, sites.position)
             activations = self._activations(start, stop, tokens, values)
         columns = [sequence, start - base, stop - base, base, after - base, quantile, self._groups[sequence]]
         # Python numbers for all rows at once: this loop is most of the loader's time
-        rows = zip(activations, *(column.tolist() for column in columns), strict=True)
-        for values_, row, first, last, origin, length, rank, group in rows:
+        rows = zip(kinds, activations, *(column.tolist() for column in columns), strict=True)
+        for kind, strength, row, first, last, origin, length, rank, group in rows:
             text, ends = self._cut(row, first, last, origin)
             metadata = _Metadata(self.corpus, row)
-            yield Example(row, first, text, ends, values_[: last - first], group, kind, rank, length, metadata)
+            yield Example(row, first, text, ends, strength[: last - first], group, kind, rank, length, metadata)
 
     def _cut(self, sequence: int, first: int, last: int, origin: int) -> tuple[str, np.ndarray]:
         """Text of tokens ``first:last`` of a sequence that begins at flat position ``origin``, and their ends in it."""

@@ -17,7 +17,6 @@ PLACEHOLDER = (
     "The feature responds to a particular motif or meaning that the marked tokens share, "
     "described here in one sentence. "
 ) * 2
-)
 TYPICAL_OUTPUT = 0.25
 """Share of ``max_tokens`` that a typical answer uses; the low end of the price."""
 

@@ -187,7 +187,7 @@ class Pipeline:
             async for result in results:
                 yield result
 
-    # ---------------------------------------------------------------------------------------------------- the main stream
+    # -------------------------------------------------------------------------------------------------- the main stream
 
     async def _stream(
         self,
@@ -310,7 +310,7 @@ class Pipeline:
                 raise score
         return [score for score in scores if isinstance(score, Score)]
 
-    # ------------------------------------------------------------------------------------------------------------ inside
+    # ----------------------------------------------------------------------------------------------------------- inside
 
     def _next_null(self, state: _Run) -> Coroutine[Any, Any, None] | None:
         if not self.nulls or not self.scorers:

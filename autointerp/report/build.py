@@ -17,6 +17,8 @@ from autointerp.report.tables import feature_table, score_summary, score_values
 if TYPE_CHECKING:
     from autointerp.store import RunStore
 
+    Scores = dict[str, dict[str, np.ndarray]]
+
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
@@ -35,7 +37,7 @@ Section = tuple[str, str]
 
 
 def write_report(store: RunStore, *, extra: Sequence[Section] = ()) -> Path:
-    """Write ``features.csv``, ``features.parquet`` and ``report.html`` beside ``run.db``; return the page's path.
+    """Write ``report.html``, ``features.csv``, ``features.parquet``, ``figures/`` beside ``run.db``; return the page.
 
     Parameters
     ----------
@@ -55,19 +57,28 @@ def write_report(store: RunStore, *, extra: Sequence[Section] = ()) -> Path:
         pyarrow.parquet.write_table(table, path)
     with atomic(store.folder / "features.csv") as path:
         pyarrow.csv.write_csv(table, path)
+    columns, scores = table.to_pydict(), score_values(store)
+    drawn = {
+        "scores": figures.distributions(scores) if scores else None,
+        "quantiles": figures.by_quantile(scores) if scores else None,
+        "pairs": figures.pairs(scores, columns),
+        "frequency": figures.frequency(columns, scores),
+    }
+    for name, drawing in drawn.items():
+        if drawing:
+            write_text(store.folder / "figures" / f"{name}.svg", drawing)
     page = store.folder / "report.html"
-    write_text(page, _page(store, table.to_pydict(), extra))
+    write_text(page, _page(store, columns, scores, [d for d in drawn.values() if d], extra))
     return page
 
 
-def _page(store: RunStore, table: dict[str, list[Any]], extra: Sequence[Section]) -> str:
-    scores = score_values(store)
-    title = f"{len(table['feature']):,} features of {store.folder.name}"
-    drawn = [figures.distributions(scores), figures.by_quantile(scores)]
-    drawn += [figures.pairs(scores, table), figures.frequency(table, scores)]
+def _page(
+    store: RunStore, table: dict[str, list[Any]], scores: Scores, drawn: Sequence[str], extra: Sequence[Section]
+) -> str:
+    title = f"{len(table['feature']):,} features of {'/'.join(store.folder.absolute().parts[-2:])}"
     sections: list[Section] = [
         ("Scores", f"<pre>{html.escape(chr(10).join(score_summary(store)))}</pre>{_counts(store, table)}"),
-        ("Figures", f'<div class="figures">{"".join(d for d in drawn if d)}</div>'),
+        ("Figures", f'<div class="figures">{"".join(drawn)}</div>'),
         *extra,
         ("Features", _features(table, list(scores))),
         ("Conditions", _conditions(store)),
@@ -79,6 +90,12 @@ def _page(store: RunStore, table: dict[str, list[Any]], extra: Sequence[Section]
     )
 
 
+class Number(str):
+    """Text that stands for a number: right-aligned and never broken."""
+
+    __slots__ = ()
+
+
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table; numbers right-aligned, everything escaped."""
 
@@ -87,6 +104,8 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
             return f'<td class="n">{"–" if np.isnan(value) else f"{value:.3g}"}</td>'
         if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
             return f'<td class="n">{value:,}</td>'
+        if isinstance(value, Number):
+            return f'<td class="n">{html.escape(value)}</td>'
         return f"<td>{html.escape('–' if value is None else str(value))}</td>"
 
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
@@ -124,9 +143,9 @@ def _features(table: dict[str, list[Any]], scorers: list[str], most: int = 2000)
         cells: list[object] = [table["feature"][i], text, table["frequency"][i]]
         for name in scorers:
             value, low, high = (table[f"{name}_{k}"][i] for k in ("value", "ci_low", "ci_high"))
-            cells += ["–" if value is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"]
+            cells += [Number("–" if value is None else f"{value:.2f} [{low:.2f}, {high:.2f}]")]
             null = table.get(f"{name}_null", [None] * len(table["feature"]))[i]
-            cells += ["–" if null is None else f"{null:.2f}"]
+            cells += [Number("–" if null is None else f"{null:.2f}")]
         rows.append(cells)
     header = ["feature", "explanation", "frequency", *(h for name in scorers for h in (f"{name} [95 %]", "null"))]
     cut = f'<p class="quiet">The best {most:,} are shown; features.csv holds all.</p>'

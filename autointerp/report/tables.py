@@ -55,9 +55,7 @@ def column_names(rows: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
     """A short column prefix for every (scorer, client), longer only where two would collide."""
     pairs = sorted({(r["scorer"], r["client"]) for r in rows})
     shorts = [short(scorer) for scorer, _ in pairs]
-    return {
-        pair: name if shorts.count(name) == 1 else "|".join(pair) for pair, name in zip(pairs, shorts, strict=True)
-    }
+    return {pair: name if shorts.count(name) == 1 else "|".join(pair) for pair, name in zip(pairs, shorts, strict=True)}
 
 
 def score_values(store: RunStore) -> dict[str, dict[str, np.ndarray]]:

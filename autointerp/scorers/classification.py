@@ -92,8 +92,9 @@ def summarise(
 ) -> Score:
     """Balanced accuracy of the judged trials with its interval, and what surrounds it.
 
-    ``metrics`` holds ``tpr``, ``tnr``, ``precision``, ``f1``, ``hits_by_quantile`` ({quantile: [hits, n]}), ``by_kind``,
-    ``failures`` (by kind), ``n_reasked``, and ``worst`` / ``best``: the value if every failed trial were wrong / right.
+    ``metrics`` holds ``tpr``, ``tnr``, ``precision``, ``f1``, ``hits_by_quantile`` ({quantile: [hits, n]}),
+    ``by_kind``, ``failures`` (by kind), ``n_reasked``, and ``worst`` / ``best``: the value if every failed trial were
+    wrong / right.
     """
     judged = [t for t in trials if t.predicted is not None]
     truth, predicted = np.array([t.truth for t in judged], bool), np.array([t.predicted for t in judged], bool)

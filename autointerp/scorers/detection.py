@@ -1,4 +1,4 @@
-"""Detection: does the judge, given the explanation, tell texts in which the feature fires from those where it is silent?
+"""Detection: does the judge, given the explanation, tell texts in which the feature fires from silent ones?
 
 Definition: balanced accuracy over held-out activating contexts and non-activating ones, shown without marks
 (Paulo et al. 2024, arXiv 2410.13928, "detection").

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 REACH = 10
 """Offsets −REACH … REACH around the peak are looked at."""
-MAX_P_POOLED = 1e-5
+MAX_P_POOLED = 1e-2
 """As MAX_P, for counts pooled over many places of a context, which are not independent."""
 START, END = "^", "$"
 """Pseudo-tokens beyond the first and the last token of a sequence."""
-MIN_COUNT, MIN_SHARE, MAX_P, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 1e-4, 6, 8
+MIN_COUNT, MIN_SHARE, MAX_P, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 1e-3, 6, 8
 
 Context = tuple[Sequence[str], bool, bool]
 """(tokens, whether the sequence starts here, whether it ends here)."""
@@ -135,7 +135,7 @@ def find_pattern(
     Notes
     -----
     A token is listed at an offset if it stands there in at least 3 groups and a tenth of them, and so many have a
-    binomial probability below 1e-4 given its background frequency (1e-5 around the peak, where places are pooled);
+    binomial probability below 1e-3 given its background frequency (1e-2 around the peak, where places are pooled);
     weights are log2 of smoothed frequency over background.
     """
     # silent contexts alone would not do: they lack just those tokens on which the feature fires wherever they stand
@@ -144,10 +144,10 @@ def find_pattern(
     if not positives or not total:
         return None
     frequency = {t: c / total for t, c in background.items()}
-    if positives[0][1] is None:
-        columns = _composition([c for c, _ in positives], negatives, frequency)
+    if peaked := [(c, peak) for c, peak in positives if peak is not None]:
+        columns = _aligned(peaked, frequency, groups)
     else:
-        columns = _aligned(positives, frequency, groups)  # type: ignore[arg-type]
+        columns = _composition([c for c, _ in positives], negatives, frequency)
     if not columns:
         return None
     return Pattern(columns, _threshold(Pattern(columns, 0.0), [c for c, _ in positives], negatives))
@@ -156,7 +156,7 @@ def find_pattern(
 def _aligned(
     positives: Sequence[tuple[Context, int]], frequency: dict[str, float], groups: Sequence[int]
 ) -> tuple[Column, ...]:
-    shares = [sum(c[side] for c, _ in positives) / len(positives) for side in (1, 2)]
+    shares = [sum(c[1] for c, _ in positives) / len(positives), sum(c[2] for c, _ in positives) / len(positives)]
     half = sum(len(c[0]) for c, _ in positives) / len(positives) / 2
     normalised = [([normal(t) for t in context[0]], context, peak) for context, peak in positives]
     sizes = Counter(groups)

@@ -17,7 +17,7 @@ def acquire(path: Path) -> IO[str]:
     ------
     UsageError : another process holds it; its number is in the message.
     """
-    handle = open(path, "a+", encoding="utf-8")
+    handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open for the caller, who holds the lock with it
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -42,8 +42,8 @@ LOCK = "run.lock"
 class Spend:
     """Dollars and requests of a run, from its journal.
 
-    ``confirmed_usd`` was reported or priced from reported usage; ``maybe_usd`` is the worst case of attempts whose usage never
-    came back (sent, then cut off); ``unpriced`` counts answers whose price is unknown.
+    ``confirmed_usd`` was reported or priced from reported usage; ``maybe_usd`` is the worst case of attempts whose
+    usage never came back (sent, then cut off); ``unpriced`` counts answers whose price is unknown.
     """
 
     confirmed_usd: float
@@ -113,7 +113,8 @@ class RunStore:
     def get_response(self, key: str) -> Response | None:
         """:meth:`lookup` for callers outside an event loop."""
         row = self._db.execute(
-            "SELECT text, finish, model, input_tokens, output_tokens, cached_tokens, cost_usd FROM responses WHERE key = ?",
+            "SELECT text, finish, model, input_tokens, output_tokens, cached_tokens, cost_usd FROM responses"
+            " WHERE key = ?",
             (key,),
         ).fetchone()
         if row is None:
@@ -143,7 +144,7 @@ class RunStore:
         """Complete an attempt; durable on return, and an answer is then the answer to its key."""
         await self._do(lambda db: _finish(db, attempt, outcome))
 
-    # ------------------------------------------------------------------------------------------------ results (pipeline)
+    # ----------------------------------------------------------------------------------------------- results (pipeline)
 
     def bind(self, settings: Mapping[str, Any]) -> None:
         """Tie the run to the settings that decide its examples; a run without results takes the new ones.
@@ -159,7 +160,8 @@ class RunStore:
             for name, value in fresh.items():
                 if stored.get(name, value) != value:
                     raise UsageError(
-                        f"{self.folder} holds results made with {name} = {stored[name]}, this run has {value}; choose another --out"
+                        f"{self.folder} holds results made with {name} = {stored[name]}, this run has {value}; "
+                        "choose another --out"
                     )
         self._submit(
             lambda db: db.executemany("INSERT OR REPLACE INTO study VALUES (?, ?)", list(fresh.items()))
@@ -209,12 +211,15 @@ class RunStore:
         row = self._db.execute(sql, (feature, explainer, explainer_client, scorer, client, null)).fetchone()
         if row is None:
             return None
-        sql = "SELECT example, kind, quantile, truth, predicted, failure, prompt FROM trials WHERE score = ? ORDER BY place"
+        number, value, low, high, n, n_failed, metrics, model, partner = row
+        columns = "example, kind, quantile, truth, predicted, failure, prompt"
+        sql = f"SELECT {columns} FROM trials WHERE score = ? ORDER BY place"
         trials = tuple(
             Trial(e, k, q, bool(t), None if p is None else bool(p), f, i)
-            for e, k, q, t, p, f, i in self._db.execute(sql, row[:1])
+            for e, k, q, t, p, f, i in self._db.execute(sql, (number,))
         )
-        return Score(feature, explainer, scorer, *row[1:6], orjson.loads(row[6]), trials, row[7], null, row[8])
+        measured = orjson.loads(metrics)
+        return Score(feature, explainer, scorer, value, low, high, n, n_failed, measured, trials, model, null, partner)
 
     def note_skipped(self, skipped: Skipped) -> None:
         """Record that a feature could not be explained, and why; returns before it is written."""
@@ -227,13 +232,14 @@ class RunStore:
             lambda db: db.execute("INSERT INTO events (time, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text))
         )
 
-    # ------------------------------------------------------------------------------------------------------------ tables
+    # ----------------------------------------------------------------------------------------------------------- tables
 
     def scores(self) -> pa.Table:
         """One row per (feature, explainer, scorer, null): value, ci_low, ci_high, n, n_failed, metrics (JSON), …"""
         return self._table(
-            "SELECT feature, explainer, explainer_client, scorer, client, is_null, partner, value, ci_low, ci_high, n, n_failed, metrics,"
-            " model FROM scores ORDER BY feature, explainer, explainer_client, scorer, client, is_null"
+            "SELECT feature, explainer, explainer_client, scorer, client, is_null, partner, value, ci_low, ci_high, n,"
+            " n_failed, metrics, model FROM scores"
+            " ORDER BY feature, explainer, explainer_client, scorer, client, is_null"
         )
 
     def explanations(self) -> pa.Table:
@@ -252,9 +258,10 @@ class RunStore:
         """What the run has cost so far."""
         row = self._db.execute(
             "SELECT COALESCE(SUM(cost_usd), 0), COALESCE(SUM(CASE WHEN cost_usd IS NULL THEN reserved_usd END), 0),"
-            " COALESCE(SUM(outcome = 'answer' AND cost_usd IS NULL), 0), COUNT(*), COALESCE(SUM(outcome = 'answer'), 0),"
-            " COALESCE(SUM(outcome IS NOT NULL AND outcome != 'answer'), 0), COALESCE(SUM(input_tokens), 0),"
-            " COALESCE(SUM(output_tokens), 0), COALESCE(SUM(cached_tokens), 0) FROM attempts"
+            " COALESCE(SUM(outcome = 'answer' AND cost_usd IS NULL), 0), COUNT(*),"
+            " COALESCE(SUM(outcome = 'answer'), 0), COALESCE(SUM(outcome IS NOT NULL AND outcome != 'answer'), 0),"
+            " COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), COALESCE(SUM(cached_tokens), 0)"
+            " FROM attempts"
         ).fetchone()
         return Spend(*row)
 
@@ -263,7 +270,7 @@ class RunStore:
         sql = "SELECT outcome, COUNT(*) FROM attempts WHERE outcome != 'answer' GROUP BY outcome ORDER BY 2 DESC"
         return dict(self._db.execute(sql).fetchall())
 
-    # ------------------------------------------------------------------------------------------------------------- inside
+    # ----------------------------------------------------------------------------------------------------------- inside
 
     def _table(self, sql: str) -> pa.Table:
         import pyarrow as pa
@@ -288,7 +295,7 @@ _SCORE_KEY = "feature = ? AND explainer = ? AND explainer_client = ? AND scorer 
 
 
 def _text(text: str) -> str:
-    """``text`` with every lone surrogate as a question mark: an escape in a reply can make one, no file can hold one."""
+    """``text`` with every lone surrogate as a question mark: a reply's escapes can make one, no file can hold one."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -305,8 +312,8 @@ def _finish(db: sqlite3.Connection, attempt: int, outcome: Outcome) -> None:
     usage = outcome.usage
     tokens = (None, None, None) if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
     db.execute(
-        "UPDATE attempts SET finished = ?, outcome = 'answer', input_tokens = ?, output_tokens = ?, cached_tokens = ?, cost_usd = ?"
-        " WHERE id = ?",
+        "UPDATE attempts SET finished = ?, outcome = 'answer', input_tokens = ?, output_tokens = ?, cached_tokens = ?,"
+        " cost_usd = ? WHERE id = ?",
         (time.time(), *tokens, outcome.cost_usd, attempt),
     )
     db.execute(
@@ -320,8 +327,8 @@ def _put_score(db: sqlite3.Connection, score: Score, explainer_client: str, clie
     db.execute(f"DELETE FROM trials WHERE score IN (SELECT id FROM scores WHERE {_SCORE_KEY})", key)
     db.execute(f"DELETE FROM scores WHERE {_SCORE_KEY}", key)
     number = db.execute(
-        "INSERT INTO scores (feature, explainer, explainer_client, scorer, client, is_null, partner, value, ci_low, ci_high, n, n_failed,"
-        " metrics, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO scores (feature, explainer, explainer_client, scorer, client, is_null, partner, value, ci_low,"
+        " ci_high, n, n_failed, metrics, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *key,
             score.partner,

@@ -80,9 +80,7 @@ def through(r: FeatureRecord, scorer: DetectionScorer | FuzzingScorer, explanati
 def test_a_planted_motif_is_found_and_recognised(scorer: DetectionScorer | FuzzingScorer) -> None:
     r = planted()
     text = explain(Task("explain", r.explain.positives, r.explain.negatives))
-    assert text.startswith("Fires on H, 1 after W, 1 before C.") or text.startswith(
-        "Fires on H, 1 before C, 1 after W."
-    )
+    assert text.startswith(("Fires on H, 1 after W, 1 before C.", "Fires on H, 1 before C, 1 after W."))
     assert through(r, scorer) >= 0.95
     other = planted(50, "FFY")  # a partner's explanation, as in a null
     null = explain(Task("explain", other.explain.positives, other.explain.negatives))

@@ -1,4 +1,4 @@
-"""Ctrl-C sent to a process that runs ``autointerp run`` against a server: nothing paid is lost, the same command goes on."""
+"""Ctrl-C sent to ``autointerp run`` at work against a server: nothing paid is lost, the same command goes on."""
 
 from __future__ import annotations
 

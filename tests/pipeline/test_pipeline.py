@@ -122,7 +122,7 @@ def priced(inner: Scripted) -> Scripted:
     return client
 
 
-# ------------------------------------------------------------------------------------------------------------ whole runs
+# ----------------------------------------------------------------------------------------------------------- whole runs
 
 
 def test_a_run_explains_scores_and_judges_against_nulls(fresh: Callable[..., Study]) -> None:
@@ -222,7 +222,7 @@ def test_a_run_outside_the_main_thread(fresh: Callable[..., Study]) -> None:
     assert reports[0].explained == 3
 
 
-# --------------------------------------------------------------------------------------------------------- which features
+# ------------------------------------------------------------------------------------------------------- which features
 
 
 @pytest.mark.parametrize("wrong", [[0, N + 1], [-1], range(N, N + 5), range(-1, 3)])
@@ -282,7 +282,7 @@ def test_fuzzing_on_whole_sequences_is_refused(study: Path, tmp_path: Path) -> N
     assert made.run(scorers=SCORERS[:1]).scores == 2
 
 
-# ------------------------------------------------------------------------------------------------------- stopped, resumed
+# ----------------------------------------------------------------------------------------------------- stopped, resumed
 
 
 @pytest.mark.parametrize("calls", [1, 9, 40, 160])
@@ -408,7 +408,7 @@ def test_a_cancelled_run_ends_as_cancelled_wherever_it_was(fresh: Callable[..., 
         asyncio.run(work(store))
 
 
-# ----------------------------------------------------------------------------------------------- trouble with one feature
+# --------------------------------------------------------------------------------------------- trouble with one feature
 
 
 def test_one_features_failures_are_rows_and_the_run_goes_on(fresh: Callable[..., Study], undisturbed: Study) -> None:
@@ -474,7 +474,7 @@ def _raise(error: Exception) -> Any:
     raise error
 
 
-# ------------------------------------------------------------------------------------------------------------------ nulls
+# ---------------------------------------------------------------------------------------------------------------- nulls
 
 
 def test_a_null_is_judged_on_the_very_prompts_of_its_feature(fresh: Callable[..., Study]) -> None:
@@ -519,7 +519,7 @@ def test_a_feature_alone_in_its_block_has_no_null(fresh: Callable[..., Study]) -
     assert fresh().run(features=[4, 5], nulls=False).nulls == 0
 
 
-# ----------------------------------------------------------------------------------------------------------------- bounds
+# --------------------------------------------------------------------------------------------------------------- bounds
 
 
 class Parked(Scripted):
@@ -563,7 +563,8 @@ def test_features_in_flight_bound_what_is_under_way_and_in_memory(fresh: Callabl
 
     async def work(store: RunStore) -> None:
         nonlocal alive
-        pipeline = Pipeline(Counted(), DefaultExplainer(), SCORERS, client=connect(client, store=store), store=store, nulls=False)  # type: ignore[arg-type]  # fmt: skip
+        connected = connect(client, store=store)
+        pipeline = Pipeline(Counted(), DefaultExplainer(), SCORERS, client=connected, store=store, nulls=False)  # type: ignore[arg-type]
         async for _ in pipeline.stream(features_in_flight=in_flight):
             alive -= 1
 
@@ -611,7 +612,7 @@ def test_a_stream_yields_every_feature_once(fresh: Callable[..., Study]) -> None
     assert sorted(again, key=lambda r: r[0].feature) == sorted(results, key=lambda r: r[0].feature)
 
 
-# --------------------------------------------------------------------------------------------------------------- estimate
+# ------------------------------------------------------------------------------------------------------------- estimate
 
 
 def test_the_estimate_is_what_a_run_sends_and_nothing_is_left_after_it(fresh: Callable[..., Study]) -> None:

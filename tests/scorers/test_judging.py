@@ -1,4 +1,4 @@
-"""What detection and fuzzing share: what is asked, what is made of the replies, and that a judge learns nothing else."""
+"""What detection and fuzzing share: what is asked, what is made of replies, and that a judge learns nothing else."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_another_explanation_is_judged_on_the_same_prompts(scorer: Scorer) -> No
 
 @pytest.mark.parametrize("scorer", SCORERS, ids=lambda s: s.id)
 def test_nothing_reaches_a_judge_but_text_and_marks(scorer: Scorer) -> None:
-    """The same record with other activations (but the same marks), quantiles, kinds and metadata asks the same bytes."""
+    """A record with other activations (but the same marks), quantiles, kinds and metadata asks the same bytes."""
 
     def disguised(e: Any) -> Any:
         values = np.where(e.activations > 0, 4 * e.activations, 0).astype(np.float32)
@@ -189,7 +189,7 @@ def test_detection_shows_no_marks_and_fuzzing_shows_them() -> None:
             assert all(("<<" in line) == marks for line in lines)
 
 
-# -------------------------------------------------------------------------------------------------- replies that are none
+# ------------------------------------------------------------------------------------------------ replies that are none
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_one_class_alone_has_no_value() -> None:
         assert (score.value, score.n, rounds) == (None, 0, [[]])
 
 
-# -------------------------------------------------------------------------------------------------------------- settings
+# ------------------------------------------------------------------------------------------------------------- settings
 
 
 def test_ids_tell_the_settings() -> None:

@@ -21,7 +21,8 @@ from autointerp.records import Message, Request
 from autointerp.store import RunStore
 
 async def main(store, rng):
-    client = connect(Scripted(lambda r: "answer to " + r.messages[0].content), store=store, limits=Limits(max_in_flight=16))
+    answers = Scripted(lambda r: "answer to " + r.messages[0].content)
+    client = connect(answers, store=store, limits=Limits(max_in_flight=16))
     async def worker():
         while True:
             text = f"question {rng.randrange(10**9)}"

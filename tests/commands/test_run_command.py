@@ -1,0 +1,137 @@
+"""``autointerp run`` and ``autointerp report`` as a user types them."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from autointerp.commands import main
+from autointerp.commands import run as run_command
+from autointerp.commands.settings import parse
+from autointerp.store import RunStore
+from tests.studies import MOTIFS, N_NOISE, SETTINGS
+
+N = len(MOTIFS) + N_NOISE
+
+
+def words(study: Path, out: Path, *more: str) -> list[str]:
+    settings = [w for name, value in SETTINGS.items() for w in (f"--{name.replace('_', '-')}", str(value))]
+    return ["run", "--cache", f"{study}/cache", "--corpus", f"{study}/corpus", "--out", str(out), *settings, *more]
+
+
+def config_of(out: Path) -> run_command.Config:
+    config = parse(run_command.Config, "run", ["--config", str(out / "run.toml")])
+    assert config is not None
+    return config
+
+
+def test_run_and_report_print_the_scores_and_write_the_report(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "run"
+    assert main(words(study, out)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"{N + 1} features attempted: {N} explained, 1 skipped (too few examples), 0 failed; ")
+    assert said[3].split()[:3] == ["detection", str(N), "1.000"]
+    assert said[-1] == f"{N * 17 - repeated(out)} requests sent in this run folder, $0.0000"
+    assert main(["report", str(out)]) == 0
+    reported = capsys.readouterr().out.splitlines()
+    assert reported[:3] == said[2:5]
+    assert reported[-1] == f"wrote {out}/report.html, features.csv and features.parquet beside it"
+    assert {p.name for p in out.iterdir()} >= {"report.html", "features.csv", "features.parquet", "run.toml", "run.db"}
+
+
+def repeated(out: Path) -> int:
+    """Null requests that asked what had been asked before: two features without a pattern explained alike."""
+    with RunStore.open(out, readonly=True) as store:
+        texts = {r["feature"]: r["text"] for r in store.explanations().to_pylist()}
+        return sum(4 for r in store.scores().to_pylist() if r["is_null"] and texts[r["feature"]] == texts[r["partner"]])
+
+
+def test_the_same_words_again_send_nothing(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = []
+    for _ in range(2):
+        assert main(words(study, tmp_path, "--features", "0:4")) == 0
+        with RunStore.open(tmp_path, readonly=True) as store:
+            seen.append((store.spend(), store.scores(), store.explanations()))
+    assert seen[0] == seen[1]
+
+
+def test_run_toml_holds_every_field_and_can_be_fed_back(study: Path, tmp_path: Path) -> None:
+    assert main(words(study, tmp_path / "a", "--features", "0,3", "--no-nulls", "--seed", "5", "--budget", "2.5")) == 0
+    config = config_of(tmp_path / "a")
+    assert (config.features, config.nulls, config.seed, config.budget) == ("0,3", False, 5, 2.5)
+    assert config.n_test == SETTINGS["n_test"]
+    text = (tmp_path / "a" / "run.toml").read_text()
+    for field in dataclasses.fields(run_command.Config):
+        assert f"{field.name} = " in text or f"# {field.name} is not set" in text
+    assert set(tomllib.loads(text)) == {"run"}
+    out = tmp_path / "b"
+    assert main(["run", "--config", str(tmp_path / "a" / "run.toml"), "--out", str(out)]) == 0
+    assert config_of(out) == dataclasses.replace(config, out=out)
+    tables = []
+    for folder in (tmp_path / "a", out):
+        with RunStore.open(folder, readonly=True) as store:
+            tables.append((store.scores(), store.explanations()))
+    assert tables[0] == tables[1]
+
+
+def test_an_estimate_sends_nothing_and_binds_nobody(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(study, tmp_path, "--features", "0:4", "--estimate")) == 0
+    assert "4 features, 68 requests, at most " in capsys.readouterr().out
+    assert not (tmp_path / "run.toml").exists()
+    assert main(words(study, tmp_path, "--features", "0:4", "--context", "20")) == 0
+    assert "68 requests sent" in capsys.readouterr().out
+    assert main(words(study, tmp_path, "--features", "0:4")) == 2
+    assert "holds results made with context = 20, this run has 16; choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (["--features", "0:99"], 2, "feature 98: this cache holds features 0 … 12"),
+        (["--features", "3", "--n-features", "2"], 2, "give either features or n_features, not both"),
+        (["--client", "antropic/claude"], 2, "'antropic'"),
+        (["--client", "anthropic/claude-haiku-4-5"], 1, "set ANTHROPIC_API_KEY"),
+        (["--sampler", "topp"], 2, "unknown sampler 'topp'"),
+        (["--in-flight", "0"], 2, "must be positive"),
+        (["--features-in-flight", "0"], 2, "features_in_flight 0: must be at least 1"),
+        (["--cache", "nowhere"], 1, "expected an activation cache"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_line(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, said: str
+) -> None:
+    assert main(words(study, tmp_path / "out", *more)) == code
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert said in error
+
+
+def test_a_draw_of_eligible_features(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(study, tmp_path, "--n-features", str(N))) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert f"{N} explained" in first
+
+
+def test_a_corpus_that_was_not_cached_is_refused(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.doubles import make_corpus
+
+    make_corpus(tmp_path / "other", ["ACD", "EFG"])
+    assert main(words(study, tmp_path / "out", "--corpus", f"{tmp_path}/other")) == 2
+    assert "give the corpus that was cached" in capsys.readouterr().err
+
+
+def test_a_run_under_way_is_not_run_twice(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import os
+
+    with RunStore.open(tmp_path):
+        assert main(words(study, tmp_path)) == 2
+    assert f"another process (number {os.getpid()}) is running this study" in capsys.readouterr().err
