@@ -99,11 +99,13 @@ def _sentence(pattern: Pattern) -> str:
     parts = []
     for column in pattern.columns:
         tokens = " or ".join(_shown(t) for t in column.weights)
-        place = (
-            "on"
-            if column.offset == 0
-            else f"{abs(column.offset or 0)} {'after' if (column.offset or 0) < 0 else 'before'}"
-        )
+        offset = column.offset
+        if offset is None:
+            place = "near"
+        elif offset == 0:
+            place = "on"
+        else:
+            place = f"{abs(offset)} {'after' if offset < 0 else 'before'}"
         parts.append(f"{place} {tokens}")
     return "Fires " + ", ".join(parts) + "."
 

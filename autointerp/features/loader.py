@@ -68,8 +68,15 @@ class FeatureLoader:
             )
         if contexts not in ("centred", "fixed"):
             raise UsageError(f"contexts {contexts!r}: valid are centred, fixed")
-        for name, value, least in (("n_explain", n_explain, 1), ("n_test", n_test, 1), ("context", context, 2),
-                                   ("n_quantiles", n_quantiles, 1), ("min_examples", min_examples, 1)):  # fmt: skip
+        for name, value, least in (
+            ("n_explain", n_explain, 1),
+            ("n_validation", n_validation, 0),
+            ("n_test", n_test, 1),
+            ("n_non_activating", n_non_activating, 0),
+            ("context", context, 2),
+            ("n_quantiles", n_quantiles, 1),
+            ("min_examples", min_examples, 1),
+        ):
             if value < least:
                 raise UsageError(f"{name} {value}: must be at least {least}")
         self.cache, self.corpus, self.seed = cache, corpus, seed
@@ -78,6 +85,11 @@ class FeatureLoader:
         self.samplers = {name: find_sampler(sampler if name == "explain" else "quantiles") for name in SIDES}
         self.sampler = sampler if isinstance(sampler, str) else f"{sampler.__module__}.{sampler.__qualname__}"
         self.context, self.split = context, split
+        self._groups = corpus.groups[: cache.n_sequences]
+        self._side_of_sequence = assign_sides(self._groups, split, seed)
+        for share, (side, n) in zip(split, self.n_examples.items(), strict=True):
+            if n and not share:
+                raise UsageError(f"split {split} leaves no group to the {side} side, {n} contexts are asked of it")
         self.by_sequence = cache.level == "sequence"
         self.centred = contexts == "centred" and not self.by_sequence
 
@@ -154,14 +166,6 @@ class FeatureLoader:
         if self.by_sequence:  # one bin of one "token" per sequence
             return Bins(np.arange(self.cache.n_sequences + 1), 1, centred=False)
         return Bins(self.cache.offsets, self.context, self.centred)
-
-    @cached_property
-    def _side_of_sequence(self) -> np.ndarray:
-        return assign_sides(self._groups, self.split, self.seed)
-
-    @cached_property
-    def _groups(self) -> np.ndarray:
-        return np.asarray(self.corpus.groups)[: self.cache.n_sequences]
 
     @cached_property
     def _bins_of_side(self) -> list[np.ndarray]:

@@ -11,16 +11,16 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 REACH = 10
 """Offsets −REACH … REACH around the peak are looked at."""
 MAX_P_POOLED = 1e-2
-"""As MAX_P, for counts pooled over many places of a context, which are not independent."""
+"""As MAX_P, for counts pooled over the other places: looser, since a token wrongly listed there weighs little."""
 START, END = "^", "$"
 """Pseudo-tokens beyond the first and the last token of a sequence."""
-MIN_COUNT, MIN_SHARE, MAX_P, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 1e-3, 6, 8
+MIN_COUNT, MIN_SHARE, MAX_P, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 1e-4, 6, 8
 
 Context = tuple[Sequence[str], bool, bool]
 """(tokens, whether the sequence starts here, whether it ends here)."""
@@ -69,9 +69,10 @@ class Pattern:
 
     def _at(self, position: int, tokens: list[str], context: Context) -> float:
         total = 0.0
+        own = {column.offset for column in self.columns}
         for column in self.columns:
             if column.offset is None:
-                for token in around(position, tokens):
+                for token in around(position, tokens, own):
                     total += column.weights.get(token, column.other)
             elif (token_there := token_at(position + column.offset, tokens, context)) is not None:
                 total += column.weights.get(token_there, column.other)
@@ -99,9 +100,10 @@ def token_at(index: int, tokens: Sequence[str], context: Context) -> str | None:
     return END if context[2] else None
 
 
-def around(position: int, tokens: Sequence[str]) -> list[str]:
-    """The tokens within REACH of ``position``, without the one there."""
-    return [*tokens[max(0, position - REACH) : position], *tokens[position + 1 : position + REACH + 1]]
+def around(position: int, tokens: Sequence[str], own: Collection[int | None]) -> list[str]:
+    """The tokens within REACH of ``position``, but for the one there and those at offsets with an own column."""
+    low, high = max(0, position - REACH), min(len(tokens), position + REACH + 1)
+    return [tokens[p] for p in range(low, high) if p != position and p - position not in own]
 
 
 _COLUMN = re.compile(r"\[(anywhere|around|peak|[+-]\d+)\] (.*?), other ([+-]\d+\.\d+)", re.DOTALL)
@@ -135,7 +137,7 @@ def find_pattern(
     Notes
     -----
     A token is listed at an offset if it stands there in at least 3 groups and a tenth of them, and so many have a
-    binomial probability below 1e-3 given its background frequency (1e-2 around the peak, where places are pooled);
+    binomial probability below 1e-4 given its background frequency (1e-2 around the peak, where places are pooled);
     weights are log2 of smoothed frequency over background.
     """
     # silent contexts alone would not do: they lack just those tokens on which the feature fires wherever they stand
@@ -176,9 +178,10 @@ def _aligned(
         found = [item for item in found if item[1] not in at_edge[1:]]
     found.sort(key=lambda item: (-item[0], abs(item[1].offset or 0)))
     aligned = sorted((column for _, column in found[:MAX_OFFSETS]), key=lambda c: abs(c.offset or 0))
+    own = {column.offset for column in aligned}
     nearby: dict[str, float] = defaultdict(float)
     for (tokens, _, peak), group in zip(normalised, groups, strict=True):
-        for token in around(peak, tokens):
+        for token in around(peak, tokens, own):
             nearby[token] += 1 / sizes[group]
     column = _column(None, nearby, sum(nearby.values()), frequency, "around")
     return (*aligned, column) if column else tuple(aligned)

@@ -40,7 +40,7 @@ def test_run_and_report_print_the_scores_and_write_the_report(
     assert main(["report", str(out)]) == 0
     reported = capsys.readouterr().out.splitlines()
     assert reported[:3] == said[2:5]
-    assert reported[-1] == f"wrote {out}/report.html, features.csv and features.parquet beside it"
+    assert reported[-1] == f"wrote {out}/report.html; features.csv, features.parquet and figures/ lie beside it"
     assert {p.name for p in out.iterdir()} >= {"report.html", "features.csv", "features.parquet", "run.toml", "run.db"}
 
 

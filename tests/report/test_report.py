@@ -187,7 +187,7 @@ def test_the_page_is_well_formed_and_nothing_in_it_runs(run: Path) -> None:
     assert "b" not in page.tags  # the explanation's own markup
     assert f"{EVIL} feature 4" in page.text
     assert page.headings == [
-        "10 features of a <run> & more", "Scores", "Figures", "More & more", "Features", "Conditions"
+        f"10 features of {run.parent.name}/a <run> & more", "Scores", "Figures", "More & more", "Features", "Conditions"
     ]  # fmt: skip
     assert "<p id='extra'>the whole story</p>" in source
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", source)  # a page of its own: nothing is fetched

@@ -1,0 +1,111 @@
+"""Sites and contexts against a search token by token."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autointerp.features.contexts import Bins
+from autointerp.features.negatives import random_silent
+
+
+def brute_sites(column: np.ndarray, offsets: np.ndarray, length: int, centred: bool) -> tuple[list[int], list[tuple]]:
+    """Ids of active bins, and (sequence, position, start, stop) of every site."""
+    active, sites, bin_id = [], [], 0
+    for sequence in range(len(offsets) - 1):
+        low, high = int(offsets[sequence]), int(offsets[sequence + 1])
+        for begin in range(low, high, length):
+            end = min(begin + length, high)
+            if column[begin:end].any():
+                active.append(bin_id)
+                position = begin + int(column[begin:end].argmax())
+                start, stop = begin, end
+                if centred:
+                    start = max(min(position - length // 2, high - length), low)
+                    stop = min(start + length, high)
+                if not centred or start + int(column[start:stop].argmax()) == position:
+                    sites.append((sequence, position, start, stop))
+            bin_id += 1
+    return active, sites
+
+
+columns = st.tuples(
+    st.lists(st.integers(0, 25), min_size=1, max_size=12).filter(any),
+    st.integers(2, 9),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.02, 0.2, 0.6, 1.0]),
+    st.sampled_from([1, 3, 1000]),
+)
+
+
+@given(columns, st.booleans())
+def test_sites_equal_a_search(drawn: tuple, centred: bool) -> None:
+    """Values from few levels, so that ties and plateaus are common."""
+    lengths, length, seed, density, levels = drawn
+    offsets, rng = np.cumsum([0, *lengths]), np.random.default_rng(seed)
+    column = rng.integers(1, levels + 1, offsets[-1]) * (rng.random(offsets[-1]) < density)
+    column[rng.integers(offsets[-1])] = levels
+    bins, tokens = Bins(offsets, length, centred), np.flatnonzero(column)
+    assert len(bins) == sum(-(-n // length) for n in lengths)
+    active, sites = bins.active(tokens, column[tokens].astype(np.float32))
+    start, stop = bins.extent(sites.sequence, sites.position)
+    found = list(zip(*(a.tolist() for a in (sites.sequence, sites.position, start, stop)), strict=True))
+    assert (active.tolist(), found) == brute_sites(column, offsets, length, centred)
+    np.testing.assert_array_equal(sites.peak, column[sites.position])
+    if centred:
+        assert len({(a, b) for _, _, a, b in found}) == len(found), "no context stands for two sites"
+
+
+@given(st.lists(st.integers(0, 25), min_size=1, max_size=30).filter(any), st.integers(1, 9))
+def test_sequence_of_every_token(lengths: list[int], length: int) -> None:
+    offsets = np.cumsum([0, *lengths])
+    expected = np.repeat(np.arange(len(lengths)), lengths)
+    np.testing.assert_array_equal(Bins(offsets, length, True).sequences_of(np.arange(offsets[-1])), expected)
+
+
+@given(columns, st.booleans(), st.integers(0, 12))
+def test_negatives_are_silent_distinct_and_from_the_candidates(drawn: tuple, centred: bool, n: int) -> None:
+    lengths, length, seed, density, _ = drawn
+    offsets, rng = np.cumsum([0, *lengths]), np.random.default_rng(seed)
+    column = rng.random(offsets[-1]) < density / 5
+    column[rng.integers(offsets[-1])] = True
+    bins, tokens = Bins(offsets, length, centred), np.flatnonzero(column)
+    active, _ = bins.active(tokens, np.ones(len(tokens), np.float32))
+    candidates = np.flatnonzero(rng.random(len(bins)) < 0.7)
+    found = random_silent(bins, candidates, active, tokens, n, rng)
+    start, stop = bins.extent(found.sequence, found.position)
+    assert not any(column[a:b].any() for a, b in zip(start, stop, strict=True))
+    assert (start >= offsets[found.sequence]).all()
+    assert (stop <= offsets[found.sequence + 1]).all()
+    assert len({*zip(start.tolist(), stop.tolist(), strict=True)}) == len(found)
+    everything = bins.middles(candidates)
+    silent = [not column[a:b].any() for a, b in zip(*bins.extent(everything.sequence, everything.position), strict=True)]
+    assert set(found.position.tolist()) <= set(everything.position[silent].tolist())
+    assert len(found) == min(n, sum(silent))
+
+
+def test_negatives_are_drawn_evenly() -> None:
+    """1,000 candidates of which a third is silent: each silent one comes as often as the next (χ² against 5 σ)."""
+    bins = Bins(np.array([0, 32_000]), 32, False)
+    tokens = np.flatnonzero(np.arange(32_000) // 32 % 3 < 2)
+    active, _ = bins.active(tokens, np.ones(len(tokens), np.float32))
+    rng, counts = np.random.default_rng(0), np.zeros(1000)
+    for _ in range(2000):
+        found = random_silent(bins, np.arange(1000), active, tokens, 20, rng)
+        counts[found.position // 32] += 1
+    silent = counts[2::3]
+    assert counts.sum() == silent.sum() == 40_000
+    statistic = ((silent - silent.mean()) ** 2 / silent.mean()).sum()
+    assert abs(statistic - 332) < 5 * np.sqrt(2 * 332)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_middles_give_the_bins_themselves_back(centred: bool) -> None:
+    """Of a bin as long as a context; a shorter last bin is filled up from the left if contexts are centred."""
+    bins = Bins(np.array([0, 10, 10, 13, 33]), 4, centred)
+    sites = bins.middles(np.arange(len(bins)))
+    start, stop = bins.extent(sites.sequence, sites.position)
+    expected = [(0, 4), (4, 8), (6, 10) if centred else (8, 10), (10, 13), (13, 17), (17, 21), (21, 25), (25, 29), (29, 33)]
+    assert list(zip(start.tolist(), stop.tolist(), strict=True)) == expected
