@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,6 @@ def cache_activations(
     DiskFull : finished blocks are kept.
     """
     folder = Path(out)
-    # windows must advance by more than they share, whatever the context
-    settings = replace(settings, overlap=min(settings.overlap, subject.context_length // 4))
     _check_fit(subject, coder, settings)
     manifest = _begin(folder, _manifest(subject, coder, corpus, settings))
     if not manifest["complete"]:

@@ -118,10 +118,17 @@ def answers(values: Iterable[bool | int]) -> str:
     return json.dumps({"answers": [int(v) for v in values]})
 
 
-def feature_said(request: Request) -> int:
-    """The number in an explanation such as ``"feature 7"``."""
-    assert request.task is not None
-    return int(request.task.explanation.split()[-1])
+def asker(records: Iterable[FeatureRecord]) -> Callable[[Request], int]:
+    """Tells which feature a request is about: the one it shows, or the number in an explanation such as "feature 7"."""
+    shown = {tuple(e.text for e in r.explain.positives): r.feature for r in records}
+
+    def about(request: Request) -> int:
+        assert request.task is not None
+        if request.task.kind == "explain":
+            return shown[tuple(e.text for e in request.task.examples)]
+        return int(request.task.explanation.split()[-1])
+
+    return about
 
 
 def honest(
@@ -129,22 +136,21 @@ def honest(
     judge: Callable[[bool], bool | int] = bool,
     on_call: Callable[[Request], Outcome | str | None] = lambda request: None,
 ) -> Scripted:
-    """Explains a feature by its number (told from the first example shown) and judges by the truth about that number.
+    """Explains a feature by its number and judges by the truth about that number.
 
     ``judge`` turns the truth of an example into the answer; ``on_call`` sees every request first and may raise, or
     return an outcome to answer with.
     """
     records = list(records)
-    by_text = {e.text: r.feature for r in records for e in r.explain.positives}
-    table = truth_of(records)
+    about, table = asker(records), truth_of(records)
 
     def answer(request: Request) -> str | Outcome:
         assert request.task is not None
         if (special := on_call(request)) is not None:
             return special
+        feature = about(request)
         if request.task.kind == "explain":
-            return json.dumps({"explanation": f"feature {by_text[request.task.examples[0].text]}"})
-        feature = feature_said(request)
+            return json.dumps({"explanation": f"feature {feature}"})
         return answers(judge(table.get((feature, e.id), False)) for e in request.task.examples)
 
     return Scripted(answer)

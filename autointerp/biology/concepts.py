@@ -48,38 +48,29 @@ def match_concepts(
 
     Raises
     ------
-    UsageError : the corpus has no annotations, or the cache is of level ``sequence``.
+    UsageError : the corpus has no annotations, or a row of the cache is not a residue (text, level ``sequence``).
     """
-    if cache.level != "token":
-        raise UsageError("concepts are matched residue by residue: the cache must be of level token")
+    if cache.level != "token" or corpus.kind != "protein":
+        raise UsageError("concepts are matched residue by residue: the cache must be of level token, and of proteins")
     if not len(corpus.annotations):
         raise UsageError(f"{corpus.path}: this corpus has no annotations")
     sides = assign_sides(np.asarray(corpus.groups)[: cache.n_sequences], (0.5, 0.0, 0.5), seed)
     on_fit = np.repeat(sides == 0, np.diff(cache.offsets))
     labels = _Labels(cache, corpus, on_fit)
     kept = np.flatnonzero(labels.instances.min(0) >= min_instances)
-    fit, test = (np.full((len(THRESHOLDS), len(labels.names), cache.n_features, 3), 0.0, np.float32) for _ in range(2))
-    for index, threshold in enumerate(THRESHOLDS):
+    best: dict[int, ConceptMatch] = {}
+    for threshold in THRESHOLDS:
         active = _active(cache, on_fit, threshold)
-        for half, (rows, out) in enumerate(((on_fit, fit), (~on_fit, test))):
-            out[index] = labels.f1(active, rows, half)
-    matches = []
-    for label in kept:
-        best = np.unravel_index(int(fit[:, label, :, 0].argmax()), fit.shape[:1] + fit.shape[2:3])
-        f1, precision, recall = test[best[0], label, best[1]].tolist()
-        matches.append(
-            ConceptMatch(
-                label=labels.names[label],
-                feature=int(best[1]),
-                threshold=THRESHOLDS[best[0]],
-                fit_f1=float(fit[best[0], label, best[1], 0]),
-                f1=f1,
-                precision=precision,
-                recall=recall,
-                n_instances=int(labels.instances[1, label]),
-            )
-        )
-    return sorted(matches, key=lambda m: -m.f1)
+        fit, test = labels.f1(active, on_fit, 0), labels.f1(active, ~on_fit, 1)
+        for label in kept.tolist():
+            feature = int(fit[label, :, 0].argmax())
+            fit_f1 = float(fit[label, feature, 0])
+            if label in best and fit_f1 <= best[label].fit_f1:
+                continue
+            f1, precision, recall = test[label, feature].tolist()
+            name, n_instances = str(labels.names[label]), int(labels.instances[1, label])
+            best[label] = ConceptMatch(name, feature, threshold, fit_f1, f1, precision, recall, n_instances)
+    return sorted(best.values(), key=lambda match: -match.f1)
 
 
 class _Labels:
@@ -136,7 +127,7 @@ def _active(cache: ActivationCache, on_fit: np.ndarray, threshold: float) -> sp.
     for _, token, value in cache.features():
         if threshold:
             top = value[on_fit[token]].max(initial=0)
-            token = token[value > threshold * float(top)] if top else token[:0]
+            token = token[value.astype(np.float32) > threshold * float(top)] if top else token[:0]
         tokens.append(token)
         indptr.append(indptr[-1] + len(token))
     rows = np.concatenate(tokens).astype(np.int64)

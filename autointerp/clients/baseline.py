@@ -17,7 +17,7 @@ import numpy as np
 from autointerp.clients.backend import client
 from autointerp.clients.spec import ModelSpec
 from autointerp.records import Capabilities, Example, Failure, Outcome, Request, Response, Task, Usage
-from autointerp.statistics.patterns import Context, Pattern, find_pattern, parse_pattern
+from autointerp.statistics.patterns import END, START, Context, Pattern, find_pattern, parse_pattern
 
 METADATA_COLUMNS = ("protein_families", "keywords", "go_terms")
 NOTHING = "No token, motif or position is enriched where it fires."
@@ -111,4 +111,4 @@ def _sentence(pattern: Pattern) -> str:
 
 
 def _shown(token: str) -> str:
-    return {"^": "the start", "$": "the end"}.get(token) or (token.upper() if len(token) == 1 else repr(token))
+    return {START: "the start", END: "the end"}.get(token) or (token.upper() if len(token) == 1 else repr(token))

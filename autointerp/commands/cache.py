@@ -60,7 +60,7 @@ def run(config: Config) -> None:
         hook=config.hook,
         level=config.level,
         value_dtype=config.value_dtype,
-        overlap=config.overlap,
+        overlap=min(config.overlap, subject.context_length // 4),
         batch_tokens=config.batch_tokens,
         block_size=config.block_size,
         max_tokens=config.max_tokens,

@@ -68,17 +68,9 @@ class FeatureLoader:
             )
         if contexts not in ("centred", "fixed"):
             raise UsageError(f"contexts {contexts!r}: valid are centred, fixed")
-        for name, value, least in (
-            ("n_explain", n_explain, 1),
-            ("n_validation", n_validation, 0),
-            ("n_test", n_test, 1),
-            ("n_non_activating", n_non_activating, 0),
-            ("context", context, 2),
-            ("n_quantiles", n_quantiles, 1),
-            ("min_examples", min_examples, 1),
-        ):
-            if value < least:
-                raise UsageError(f"{name} {value}: must be at least {least}")
+        _at_least(0, n_validation=n_validation, n_non_activating=n_non_activating)
+        _at_least(1, n_explain=n_explain, n_test=n_test, n_quantiles=n_quantiles, min_examples=min_examples)
+        _at_least(2, context=context)
         self.cache, self.corpus, self.seed = cache, corpus, seed
         self.n_examples = {"explain": n_explain, "validation": n_validation, "test": n_test}
         self.n_non_activating, self.min_examples, self.n_quantiles = n_non_activating, min_examples, n_quantiles
@@ -247,6 +239,12 @@ class FeatureLoader:
             n_sequences=len(distinct),
             n_groups=1 + int(np.count_nonzero(np.diff(groups))),
         )
+
+
+def _at_least(least: int, **settings: int) -> None:
+    for name, value in settings.items():
+        if value < least:
+            raise UsageError(f"{name} {value}: must be at least {least}")
 
 
 class _Metadata(Mapping[str, Any]):

@@ -302,9 +302,8 @@ class Pipeline:
             return score
 
         work = (one(s, k) for s, k in zip(self.scorers, stored, strict=True))
-        scores = await asyncio.gather(
-            *work, return_exceptions=True
-        )  # what one has sent is written before another's end
+        # exceptions are gathered, so that what one scorer has sent is written before another's trouble ends the feature
+        scores = await asyncio.gather(*work, return_exceptions=True)
         for score in scores:
             if isinstance(score, BaseException):
                 raise score
@@ -392,19 +391,27 @@ def _defect(error: Exception) -> str:
 
 @contextmanager
 def _interruptible(state: _Run) -> Iterator[None]:
-    """Inside, the first SIGINT lets the run drain; a second one is not caught. Only where signals can be handled."""
+    """Inside, the first SIGINT lets the run drain; further ones go to who handled them before.
+
+    Under ``asyncio.run`` that is a handler which cancels the main task, so that what is in flight is written down.
+    Nothing is caught where signals cannot be handled.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+
+    def restore() -> None:
+        if loop.remove_signal_handler(signal.SIGINT) and before is not None:
+            signal.signal(signal.SIGINT, before)
 
     def interrupt() -> None:
         state.interrupted = True
-        loop.remove_signal_handler(signal.SIGINT)
+        restore()
         log.warning("stopping: finishing what is in flight (Ctrl-C again stops at once)")
 
     loop.add_signal_handler(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        restore()

@@ -18,8 +18,8 @@ REACH = 10
 """Offsets −REACH … REACH around the peak are looked at."""
 MAX_P_POOLED = 1e-2
 """As MAX_P, for counts pooled over the other places: looser, since a token wrongly listed there weighs little."""
-START, END = "^", "$"
-"""Pseudo-tokens beyond the first and the last token of a sequence."""
+START, END = "START", "END"
+"""Pseudo-tokens beyond the first and the last token of a sequence; in capitals, as no :func:`normal` token is."""
 MIN_COUNT, MIN_SHARE, MAX_P, MAX_TOKENS_AT_OFFSET, MAX_OFFSETS = 3, 0.1, 1e-4, 6, 8
 
 Context = tuple[Sequence[str], bool, bool]
@@ -60,8 +60,8 @@ class Pattern:
         tokens = [normal(t) for t in context[0]]
         if not self.columns or not tokens:
             return -math.inf
-        if self.columns[0].offset is None:
-            column = self.columns[0]
+        column = self.columns[0]
+        if column.where == "anywhere":
             return sum(column.weights.get(t, column.other) for t in tokens) / len(tokens)
         return max(
             (self._at(p, tokens, context) for p in (range(len(tokens)) if at is None else at)), default=-math.inf
@@ -106,21 +106,27 @@ def around(position: int, tokens: Sequence[str], own: Collection[int | None]) ->
     return [tokens[p] for p in range(low, high) if p != position and p - position not in own]
 
 
-_COLUMN = re.compile(r"\[(anywhere|around|peak|[+-]\d+)\] (.*?), other ([+-]\d+\.\d+)", re.DOTALL)
-_WEIGHT = re.compile(r'("(?:[^"\\]|\\.)*") ([+-]\d+\.\d+)')
+_TOKEN, _BITS = r'"(?:[^"\\]|\\.)*"', r"[+-]\d+\.\d+"
+_WEIGHT = re.compile(rf"({_TOKEN}) ({_BITS})")
+_WHERE, _LISTED = r"anywhere|around|peak|[+-]\d+", rf"{_TOKEN} {_BITS}(?:, {_TOKEN} {_BITS})*"
+_COLUMN = re.compile(rf"\[({_WHERE})\] ({_LISTED}), other ({_BITS})")
+_COLUMNS = rf"(?:\[(?:{_WHERE})\] {_LISTED}, other {_BITS}; )+"
+_PATTERN = re.compile(rf"({_COLUMNS})active from ({_BITS})")
 
 
 def parse_pattern(text: str) -> Pattern | None:
     """Read the pattern that ``text`` states; None when it states none."""
-    threshold = re.search(r"active from ([+-]\d+\.\d+)", text)
+    found = _PATTERN.search(text)
+    if not found:
+        return None
     columns = []
-    for where, listed, other in _COLUMN.findall(text):
+    for where, listed, other in _COLUMN.findall(found[1]):
         weights = {json.loads(token): float(weight) for token, weight in _WEIGHT.findall(listed)}
         if where in ("anywhere", "around"):
             columns.append(Column(None, weights, float(other), where))
         else:
             columns.append(Column(0 if where == "peak" else int(where), weights, float(other)))
-    return Pattern(tuple(columns), float(threshold[1])) if columns and threshold else None
+    return Pattern(tuple(columns), float(found[2]))
 
 
 def find_pattern(
@@ -204,18 +210,15 @@ def _column(
     other = (
         math.log2((rest_seen + 2 * rest_expected) / (n + 2) / max(rest_expected, 1e-9)) if rest_expected > 0 else 0.0
     )
-    return Column(offset, weights, other, where)
+    # as the text form states them: what was tried on the examples is what will be read back
+    return Column(offset, {t: round(w, 2) for t, w in weights.items()}, round(other, 2), where)
 
 
 def binomial_tail(count: int, n: int, p: float) -> float:
-    """Probability of at least ``count`` successes in ``n`` trials of probability ``p``; exact."""
-    if p >= 1:
-        return 1.0
-    term, total = math.comb(n, count) * p**count * (1 - p) ** (n - count), 0.0
-    for k in range(count, n + 1):
-        total += term
-        term *= (n - k) / (k + 1) * p / (1 - p)
-    return total
+    """Probability of at least ``count`` successes in ``n`` trials of probability ``p``."""
+    from scipy.special import bdtrc
+
+    return float(bdtrc(count - 1, n, p))
 
 
 def _information(column: Column, counts: Mapping[str, float], n: float) -> float:

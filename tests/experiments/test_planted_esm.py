@@ -77,8 +77,8 @@ def test_the_shipped_weights_are_small_and_know_the_elements(evaluate: ModuleTyp
     assert WEIGHTS.stat().st_size <= 2_000_000
     model, planted = evaluate.load(WEIGHTS), planted_proteome(100, seed=1)
     losses = evaluate.loss_table(model, planted)
-    assert losses["overall"]["model"] < losses["overall"]["frequencies"] - 0.15
-    for label in ("C2H2 zinc finger", "polyQ", "KDEL", "signal peptide"):
-        assert losses[label]["model"] < losses[label]["frequencies"] - 0.5, label
+    assert losses["overall"]["model"] < losses["overall"]["frequencies"] - 0.2
+    for label in ("C2H2 zinc finger", "EF-hand", "polyQ", "KDEL", "signal peptide"):
+        assert losses[label]["model"] < losses[label]["frequencies"] - 1.5, label
     probes = evaluate.probe_table(model, planted, layers=(3,))
-    assert np.median([p["layer:3"] for p in probes.values()]) > 0.9
+    assert np.median([p["layer:3"] for p in probes.values()]) > 0.95

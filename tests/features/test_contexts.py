@@ -81,7 +81,9 @@ def test_negatives_are_silent_distinct_and_from_the_candidates(drawn: tuple, cen
     assert (stop <= offsets[found.sequence + 1]).all()
     assert len({*zip(start.tolist(), stop.tolist(), strict=True)}) == len(found)
     everything = bins.middles(candidates)
-    silent = [not column[a:b].any() for a, b in zip(*bins.extent(everything.sequence, everything.position), strict=True)]
+    silent = [
+        not column[a:b].any() for a, b in zip(*bins.extent(everything.sequence, everything.position), strict=True)
+    ]
     assert set(found.position.tolist()) <= set(everything.position[silent].tolist())
     assert len(found) == min(n, sum(silent))
 
@@ -107,5 +109,15 @@ def test_middles_give_the_bins_themselves_back(centred: bool) -> None:
     bins = Bins(np.array([0, 10, 10, 13, 33]), 4, centred)
     sites = bins.middles(np.arange(len(bins)))
     start, stop = bins.extent(sites.sequence, sites.position)
-    expected = [(0, 4), (4, 8), (6, 10) if centred else (8, 10), (10, 13), (13, 17), (17, 21), (21, 25), (25, 29), (29, 33)]
+    expected = [
+        (0, 4),
+        (4, 8),
+        (6, 10) if centred else (8, 10),
+        (10, 13),
+        (13, 17),
+        (17, 21),
+        (21, 25),
+        (25, 29),
+        (29, 33),
+    ]
     assert list(zip(start.tolist(), stop.tolist(), strict=True)) == expected

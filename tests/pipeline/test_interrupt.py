@@ -132,10 +132,11 @@ async def test_a_second_ctrl_c_stops_at_once_and_still_nothing_is_lost(study: Pa
         assert "the same command continues" in child.err
         (answers,) = query(tmp_path, "SELECT COUNT(*) FROM attempts WHERE outcome = 'answer'")[0]
         assert answers >= 30
+        assert query(tmp_path, "SELECT COUNT(*) FROM attempts WHERE outcome IS NULL") == [(0,)]
+        assert query(tmp_path, "SELECT COUNT(*) FROM attempts WHERE outcome = 'cancelled'") != [(0,)]
         server.answer = reply
         child = Child(study, tmp_path, server.url)
         assert await child.run() == 0, child.err
         assert "12 explained" in child.out
-    assert query(tmp_path, "SELECT COUNT(*) FROM attempts WHERE outcome IS NULL") == [(0,)]
     twice = "SELECT key FROM attempts WHERE outcome = 'answer' GROUP BY key HAVING COUNT(*) > 1"
     assert query(tmp_path, twice) == []

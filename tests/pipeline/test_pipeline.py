@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import signal
 import sqlite3
 import threading
 from collections import Counter
@@ -31,7 +32,7 @@ from autointerp.records import (
 )
 from autointerp.scorers import DetectionScorer, FuzzingScorer
 from autointerp.store import RunStore
-from tests.studies import MOTIFS, N_NOISE, answers, honest, planted_loader
+from tests.studies import MOTIFS, N_NOISE, answers, asker, honest, planted_loader
 
 N = len(MOTIFS) + N_NOISE
 """Features with enough examples; one more never fires."""
@@ -133,13 +134,14 @@ def test_a_run_explains_scores_and_judges_against_nulls(fresh: Callable[..., Stu
     scores, explanations, _ = study.tables()
     assert [e["feature"] for e in explanations] == list(range(N))
     for row in scores:
-        motif = row["feature"] < len(MOTIFS)
-        expected = 1.0 if motif and not row["is_null"] else 0.5
-        assert abs(row["value"] - expected) <= 0.1, row
+        found = row["feature"] < len(MOTIFS) and not row["is_null"]
+        assert row["value"] >= 0.9 if found else row["value"] <= 0.75, row
         assert row["n_failed"] == 0
         assert (row["partner"] is None) == (not row["is_null"])
         assert row["partner"] != row["feature"]
     assert Counter(row["is_null"] for row in scores) == {0: 2 * N, 1: 2 * N}
+    nulls = sorted(row["value"] for row in scores if row["is_null"])
+    assert abs(nulls[N] - 0.5) <= 0.1
     with RunStore.open(study.folder, readonly=True) as store:
         assert store.skipped().to_pylist() == [{"feature": N, "reason": "activating contexts", "have": 0, "need": 5}]
         assert store.spend() == report.spend
@@ -220,6 +222,17 @@ def test_a_run_outside_the_main_thread(fresh: Callable[..., Study]) -> None:
     thread.start()
     thread.join()
     assert reports[0].explained == 3
+
+
+def test_a_run_leaves_the_handling_of_ctrl_c_as_it_was(fresh: Callable[..., Study]) -> None:
+    def mine(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGINT, mine)
+    try:
+        fresh().run(features=[0])
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ------------------------------------------------------------------------------------------------------- which features
@@ -413,16 +426,14 @@ def test_a_cancelled_run_ends_as_cancelled_wherever_it_was(fresh: Callable[..., 
 
 def test_one_features_failures_are_rows_and_the_run_goes_on(fresh: Callable[..., Study], undisturbed: Study) -> None:
     study = fresh()
-    texts = {r.feature: r.explain.positives[0].text for r in study.records}
+    about = asker(study.records)
     tests = {e.text for e in (*study.records[5].test.positives, *study.records[5].test.negatives)}
 
     def trouble(request: Request) -> Failure | str | None:
         assert request.task is not None
         shown = {e.text for e in request.task.examples}
         if request.task.kind == "explain":
-            if texts[3] in shown:
-                return Failure("context_length", "too long")
-            return "{}" if texts[4] in shown else None
+            return {3: Failure("context_length", "too long"), 4: "{}"}.get(about(request))
         ours = request.task.explanation == "feature 5" and shown <= tests
         return Failure("bad_request", "no") if ours and request.task.kind == "detection" else None
 

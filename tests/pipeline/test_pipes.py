@@ -53,8 +53,8 @@ async def test_flow_bounds_what_is_under_way_and_pulls_no_further_ahead() -> Non
         nonlocal active, most
         active += 1
         most = max(most, active)
-        if active == 5:
-            full.set()
+        if active == 5:  # time for a sixth to come, if it could
+            asyncio.get_running_loop().call_later(0.05, full.set)
         await full.wait()
         active -= 1
         return i * 2

@@ -24,7 +24,7 @@ from autointerp.report.build import html_table
 from autointerp.report.tables import column_names, feature_table, score_summary, score_values, short
 from autointerp.scorers import DetectionScorer, FuzzingScorer
 from autointerp.store import RunStore
-from tests.studies import MOTIFS, honest, planted_loader
+from tests.studies import MOTIFS, asker, honest, planted_loader
 
 EVIL = '<script>alert("x")</script> & <b>bold</b> ]]> \u202e日本'
 
@@ -32,13 +32,13 @@ EVIL = '<script>alert("x")</script> & <b>bold</b> ]]> \u202e日本'
 def noisy(records: list[FeatureRecord]) -> Scripted:
     """The honest judge, wrong at times; feature 2 has no explanation, feature 3's detection fails, 4's text is evil."""
     rng = np.random.default_rng(0)
-    first = {r.explain.positives[0].text: r.feature for r in records}
+    about = asker(records)
 
     def trouble(request: Request) -> str | Failure | None:
         task = request.task
         assert task is not None
         if task.kind == "explain":
-            feature = first[task.examples[0].text]
+            feature = about(request)
             text = json.dumps({"explanation": f"{EVIL} feature 4"})
             return Failure("timeout", "late") if feature == 2 else text if feature == 4 else None
         if task.kind == "detection" and task.explanation == "feature 3":

@@ -356,6 +356,7 @@ def test_the_place_of_a_mark_tells_nothing() -> None:
     """Over many records, marks of negatives stand where those of positives stand, as often and as many."""
     places = {True: np.zeros(9), False: np.zeros(9)}
     sizes: dict[bool, list[int]] = {True: [], False: []}
+    varied = []
     for feature in range(300):
         rng = np.random.default_rng(feature)
         peak = [rng.choice([2, 3, 3, 3, 7]) for _ in range(10)]
@@ -364,13 +365,18 @@ def test_the_place_of_a_mark_tells_nothing() -> None:
         )
         negatives = tuple(example("ACDEFGHIK", kind="random", sequence=2000 + i) for i in range(10))
         r = dataclasses.replace(record(feature), test=Side(positives, negatives))
+        distinct: dict[bool, set[tuple[int, ...]]] = {True: set(), False: set()}
         for request in next(FuzzingScorer().score(r, EXPLANATION)):
             assert request.task is not None
             for e, marks in zip(request.task.examples, request.task.marks, strict=True):
                 truth = e.sequence < 2000
+                distinct[truth].add(marks)
                 places[truth][list(marks)] += 1
                 sizes[truth].append(len(marks))
+        if len(distinct[True]) > 1:
+            varied.append(len(distinct[False]) > 1)
     assert set(sizes[True]) == set(sizes[False]) == {2}
+    assert np.mean(varied) > 0.9  # nor do all negatives of one feature have theirs at one place
     share = {k: v / v.sum() for k, v in places.items()}
     # 3,000 contexts a side: a share has a standard error under 0.007
     assert np.abs(share[True] - share[False]).max() < 0.03
