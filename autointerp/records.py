@@ -285,6 +285,9 @@ class NotSent(Failure):
     """A failure before the request left this machine, so it cannot have been billed."""
 
 
+TRANSIENT = frozenset({"timeout", "connection", "server", "rate_limit", "overloaded", "bad_answer"})
+"""Failures that say nothing of the request: a result that they spoilt is made again when the run is resumed."""
+
 Outcome: TypeAlias = Response | Failure
 
 BILLED = frozenset({"timeout", "cancelled", "connection", "server", "bad_answer", "internal"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +105,7 @@ class FeatureLoader:
         order = ascending(sites.peak.astype(dtype))
         side_of_site = self._side_of_sequence[sites.sequence[order]]
         sides = {
-            name: self._side(feature, code, sites.take(order[side_of_site == code]), active, tokens, values)
+            name: self._side(feature, code, sites.take(order[side_of_site == code]), len(active), tokens, values)
             for code, name in enumerate(SIDES)
             if self.n_examples[name]
         }
@@ -167,7 +167,7 @@ class FeatureLoader:
         return [np.flatnonzero(side == code) for code in range(len(SIDES))]
 
     def _side(
-        self, feature: int, code: int, sites: Sites, active: np.ndarray, tokens: np.ndarray, values: np.ndarray
+        self, feature: int, code: int, sites: Sites, n_active: int, tokens: np.ndarray, values: np.ndarray
     ) -> Side:
         """One side's examples; ``sites`` ascend by peak, so that a site's rank is its index."""
         rng = np.random.default_rng([self.seed, feature, code])
@@ -175,7 +175,7 @@ class FeatureLoader:
         if len(sites) < self.min_examples:
             raise NotEnoughExamples(feature, len(sites), self.min_examples, f"activating contexts on the {name} side")
         chosen = np.sort(self.samplers[name](sites.peak, self.n_examples[name], self.n_quantiles, rng))[::-1]
-        silent = random_silent(self._bins, self._bins_of_side[code], active, tokens, self.n_non_activating, rng)
+        silent = random_silent(self._bins, self._bins_of_side[code], n_active, tokens, self.n_non_activating, rng)
         if len(silent) < (need := min(self.min_examples, self.n_non_activating)):
             raise NotEnoughExamples(feature, len(silent), need, f"non-activating contexts on the {name} side")
         shown, kinds = sites.take(chosen).join(silent), ["activating"] * len(chosen) + ["random"] * len(silent)
@@ -186,30 +186,36 @@ class FeatureLoader:
     def _examples(
         self, sites: Sites, kinds: list[str], quantile: np.ndarray, tokens: np.ndarray, values: np.ndarray
     ) -> Iterator[Example]:
-        sequence = sites.sequence
-        base, after = self.cache.offsets[sequence], self.cache.offsets[sequence + 1]
+        base, after = self.cache.offsets[sites.sequence], self.cache.offsets[sites.sequence + 1]
         if self.by_sequence:
             start, stop = base, np.minimum(after, base + self.context)
             activations = np.broadcast_to(sites.peak[:, None], (len(sites), self.context))
         else:
-            start, stop = self._bins.extent(sequence, sites.position)
+            start, stop = self._bins.extent(sites.sequence, sites.position)
             activations = self._activations(start, stop, tokens, values)
-        columns = [sequence, start - base, stop - base, base, after - base, quantile, self._groups[sequence]]
-        # Python numbers for all rows at once: this loop is most of the loader's time
-        rows = zip(kinds, activations, *(column.tolist() for column in columns), strict=True)
-        for kind, strength, row, first, last, origin, length, rank, group in rows:
-            text, ends = self._cut(row, first, last, origin)
-            metadata = _Metadata(self.corpus, row)
-            yield Example(row, first, text, ends, strength[: last - first], group, kind, rank, length, metadata)
+        # lists of Python numbers and `map`: 200 examples a feature are most of the loader's time
+        rows, first, size = sites.sequence.tolist(), (start - base).tolist(), (stop - start).tolist()
+        texts, ends = self._cut(rows, first, size, base.tolist())
+        strength = [a if n == self.context else a[:n] for a, n in zip(activations, size, strict=True)]
+        groups, lengths = self._groups[sites.sequence].tolist(), (after - base).tolist()
+        metadata = map(partial(_Metadata, self.corpus), rows)
+        return map(Example, rows, first, texts, ends, strength, groups, kinds, quantile.tolist(), lengths, metadata)
 
-    def _cut(self, sequence: int, first: int, last: int, origin: int) -> tuple[str, np.ndarray]:
-        """Text of tokens ``first:last`` of a sequence that begins at flat position ``origin``, and their ends in it."""
-        text, ends = self.corpus.text(sequence), self.cache.ends
+    def _cut(
+        self, rows: list[int], first: list[int], size: list[int], base: list[int]
+    ) -> tuple[list[str], list[np.ndarray]]:
+        """Texts of ``size`` tokens from ``first`` on, of sequences that begin at flat position ``base``; their ends."""
+        text, ends = self.corpus.text, self.cache.ends
         if ends is None:
-            return text[first:last], self._residue_ends[: last - first]
-        left = int(ends[origin + first - 1]) if first else 0
-        cut = ends[origin + first : origin + last].astype(np.int64) - left
-        return text[left : left + int(cut[-1])], cut
+            full = self._residue_ends
+            texts = [text(row)[a : a + n] for row, a, n in zip(rows, first, size, strict=True)]
+            return texts, [full if n == self.context else full[:n] for n in size]
+        texts, cuts = [], []
+        for row, a, n, origin in zip(rows, first, size, base, strict=True):
+            left = int(ends[origin + a - 1]) if a else 0
+            cuts.append(ends[origin + a : origin + a + n].astype(np.int64) - left)
+            texts.append(text(row)[left : left + int(cuts[-1][-1])])
+        return texts, cuts
 
     @cached_property
     def _residue_ends(self) -> np.ndarray:

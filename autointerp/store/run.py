@@ -15,6 +15,7 @@ import orjson
 
 from autointerp.errors import FormatError, UsageError
 from autointerp.records import (
+    TRANSIENT,
     Explanation,
     Failure,
     FeatureStatistics,
@@ -185,12 +186,14 @@ class RunStore:
         )
 
     def get_explanation(self, feature: int, explainer: str, client: str) -> Explanation | None:
-        """The stored explanation, None if there is none yet."""
+        """The stored explanation; None if there is none yet, or a passing failure (``TRANSIENT``) spoilt it."""
         sql = (
             "SELECT text, model, failure, details FROM explanations WHERE feature = ? AND explainer = ? AND client = ?"
         )
         row = self._db.execute(sql, (feature, explainer, client)).fetchone()
-        return row and Explanation(feature, row[0], explainer, row[1], row[2], orjson.loads(row[3]))
+        if row is None or (row[2] or "").partition(":")[0] in TRANSIENT:
+            return None
+        return Explanation(feature, row[0], explainer, row[1], row[2], orjson.loads(row[3]))
 
     async def put_score(self, score: Score, explainer_client: str, client: str) -> None:
         """Store a score with its trials, replacing an earlier one of the same producers."""
@@ -201,13 +204,15 @@ class RunStore:
     ) -> bool:
         """Whether :meth:`get_score` would find one."""
         row = (feature, explainer, explainer_client, scorer, client, null)
-        return self._db.execute(f"SELECT 1 FROM scores WHERE {_SCORE_KEY}", row).fetchone() is not None
+        sql = f"SELECT 1 FROM scores WHERE {_SCORE_KEY} AND NOT is_spoilt"
+        return self._db.execute(sql, row).fetchone() is not None
 
     def get_score(
         self, feature: int, explainer: str, explainer_client: str, scorer: str, client: str, *, null: bool = False
     ) -> Score | None:
-        """The stored score, with its trials; None if there is none yet."""
-        sql = f"SELECT id, value, ci_low, ci_high, n, n_failed, metrics, model, partner FROM scores WHERE {_SCORE_KEY}"
+        """The stored score with its trials; None if there is none yet or passing failures (``TRANSIENT``) spoilt it."""
+        columns = "id, value, ci_low, ci_high, n, n_failed, metrics, model, partner"
+        sql = f"SELECT {columns} FROM scores WHERE {_SCORE_KEY} AND NOT is_spoilt"
         row = self._db.execute(sql, (feature, explainer, explainer_client, scorer, client, null)).fetchone()
         if row is None:
             return None
@@ -328,7 +333,7 @@ def _put_score(db: sqlite3.Connection, score: Score, explainer_client: str, clie
     db.execute(f"DELETE FROM scores WHERE {_SCORE_KEY}", key)
     number = db.execute(
         "INSERT INTO scores (feature, explainer, explainer_client, scorer, client, is_null, partner, value, ci_low,"
-        " ci_high, n, n_failed, metrics, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " ci_high, n, n_failed, is_spoilt, metrics, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *key,
             score.partner,
@@ -337,6 +342,7 @@ def _put_score(db: sqlite3.Connection, score: Score, explainer_client: str, clie
             score.ci_high,
             score.n,
             score.n_failed,
+            any(t.failure in TRANSIENT for t in score.trials),
             _json(dict(score.metrics)),
             score.model,
         ),

@@ -24,7 +24,7 @@ MIGRATIONS = (
     CREATE TABLE scores (
         id INTEGER PRIMARY KEY, feature INTEGER, explainer TEXT, explainer_client TEXT, scorer TEXT, client TEXT,
         is_null INTEGER, partner INTEGER, value REAL, ci_low REAL, ci_high REAL, n INTEGER, n_failed INTEGER,
-        metrics TEXT NOT NULL, model TEXT NOT NULL,
+        is_spoilt INTEGER, metrics TEXT NOT NULL, model TEXT NOT NULL,
         UNIQUE (feature, explainer, explainer_client, scorer, client, is_null));
     CREATE TABLE trials (
         score INTEGER NOT NULL REFERENCES scores (id), place INTEGER, example TEXT, kind TEXT, quantile INTEGER,

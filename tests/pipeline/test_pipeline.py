@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import signal
 import sqlite3
 import threading
@@ -693,3 +694,27 @@ def test_reasked_replies_are_answered_from_the_store_on_resumption(fresh: Callab
     study.run(honest(study.records, on_call=lambda r: answers([])), features=[0, 1], nulls=False)
     assert study.query("SELECT COUNT(*) FROM attempts") == before
     assert all(s["value"] == 1.0 for s in study.tables()[0])
+
+
+async def test_what_an_outage_spoilt_is_made_again(tmp_path: Path, study: Path) -> None:
+    loader = planted_loader(study)
+    down = {"answers": True}
+
+    def answer(request: Request) -> Outcome | str:
+        if request.tag == "explain":
+            return '{"explanation": "something"}'
+        if down["answers"]:
+            return Failure("server", "out of order")
+        return json.dumps({"answers": [1] * len(request.task.examples)})  # type: ignore[union-attr]
+
+    with RunStore.open(tmp_path / "run") as store:
+        for expected_failed in (True, False):
+            client = connect(Scripted(answer), store=store, limits=Limits(max_attempts=1))
+            pipeline = Pipeline(loader, DefaultExplainer(), [DetectionScorer()], client=client, store=store)
+            await pipeline.run([0, 1])
+            rows = store.scores().to_pylist()
+            assert [row["n_failed"] > 0 for row in rows] == [expected_failed] * 4  # two features, each with its null
+            down["answers"] = False
+        sent = client.statistics.sent
+        await pipeline.run([0, 1])
+        assert client.statistics.sent == sent
