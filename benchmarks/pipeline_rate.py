@@ -3,7 +3,7 @@
 Both keep 64 requests in flight and take turns; the server is another process. Records are loaded before the clock
 starts, so that the loader is not what is measured. Prints JSON with the median ratio.
 
-    python benchmarks/pipeline_rate.py [--features 48] [--in-flight 64] [--turns 3]
+    python benchmarks/pipeline_rate.py [--features 128] [--in-flight 64] [--turns 3]
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ async def measure(url: str, n: int, in_flight: int, turns: int) -> dict[str, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--features", type=int, default=48)
+    parser.add_argument("--features", type=int, default=128)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--delay", type=float, default=0.2)

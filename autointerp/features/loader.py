@@ -204,7 +204,7 @@ class FeatureLoader:
     def _cut(
         self, rows: list[int], first: list[int], size: list[int], base: list[int]
     ) -> tuple[list[str], list[np.ndarray]]:
-        """Texts of ``size`` tokens from ``first`` on, of sequences that begin at flat position ``base``; their ends."""
+        """Texts of ``size`` tokens from ``first`` on, of sequences that begin at flat ``base``; and their ends."""
         text, ends = self.corpus.text, self.cache.ends
         if ends is None:
             full = self._residue_ends

@@ -15,7 +15,7 @@ def random_silent(
     Parameters
     ----------
     candidates : (m,) ids of the bins on the side. n_active : bins with an activation, on all sides.
-    tokens : (nnz,) int64, ascending positions at which the feature fires.
+    tokens : (nnz,) ascending positions at which the feature fires.
     """
     # a few draws serve nearly every feature; only one that fires almost everywhere needs the whole list
     few = 10 + 3 * n * len(bins) // (2 * max(len(bins) - n_active, 1))
