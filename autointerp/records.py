@@ -17,9 +17,11 @@ T = TypeVar("T")
 # ---------------------------------------------------------------------------------------------- examples and features
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Example:
-    """A context of one feature, ready to show.
+    """A context of one feature, ready to show. Treat it as frozen.
+
+    It is not declared so because a frozen ``__init__`` costs several times as much, and a loader makes 200 a feature.
 
     Attributes
     ----------

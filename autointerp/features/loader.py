@@ -105,7 +105,7 @@ class FeatureLoader:
         order = ascending(sites.peak.astype(dtype))
         side_of_site = self._side_of_sequence[sites.sequence[order]]
         sides = {
-            name: self._side(feature, code, sites.take(order[side_of_site == code]), len(active), tokens, values)
+            name: self._side(feature, code, sites.take(order[side_of_site == code]), active, tokens, values)
             for code, name in enumerate(SIDES)
             if self.n_examples[name]
         }
@@ -167,7 +167,7 @@ class FeatureLoader:
         return [np.flatnonzero(side == code) for code in range(len(SIDES))]
 
     def _side(
-        self, feature: int, code: int, sites: Sites, n_active: int, tokens: np.ndarray, values: np.ndarray
+        self, feature: int, code: int, sites: Sites, active: np.ndarray, tokens: np.ndarray, values: np.ndarray
     ) -> Side:
         """One side's examples; ``sites`` ascend by peak, so that a site's rank is its index."""
         rng = np.random.default_rng([self.seed, feature, code])
@@ -175,7 +175,7 @@ class FeatureLoader:
         if len(sites) < self.min_examples:
             raise NotEnoughExamples(feature, len(sites), self.min_examples, f"activating contexts on the {name} side")
         chosen = np.sort(self.samplers[name](sites.peak, self.n_examples[name], self.n_quantiles, rng))[::-1]
-        silent = random_silent(self._bins, self._bins_of_side[code], n_active, tokens, self.n_non_activating, rng)
+        silent = random_silent(self._bins, self._bins_of_side[code], active, tokens, self.n_non_activating, rng)
         if len(silent) < (need := min(self.min_examples, self.n_non_activating)):
             raise NotEnoughExamples(feature, len(silent), need, f"non-activating contexts on the {name} side")
         shown, kinds = sites.take(chosen).join(silent), ["activating"] * len(chosen) + ["random"] * len(silent)

@@ -74,7 +74,7 @@ def test_negatives_are_silent_distinct_and_from_the_candidates(drawn: tuple, cen
     bins, tokens = Bins(offsets, length, centred), np.flatnonzero(column)
     active, _ = bins.active(tokens, np.ones(len(tokens), np.float32))
     candidates = np.flatnonzero(rng.random(len(bins)) < 0.7)
-    found = random_silent(bins, candidates, len(active), tokens, n, rng)
+    found = random_silent(bins, candidates, active, tokens, n, rng)
     start, stop = bins.extent(found.sequence, found.position)
     assert not any(column[a:b].any() for a, b in zip(start, stop, strict=True))
     assert (start >= offsets[found.sequence]).all()
@@ -95,7 +95,7 @@ def test_negatives_are_drawn_evenly() -> None:
     active, _ = bins.active(tokens, np.ones(len(tokens), np.float32))
     rng, counts = np.random.default_rng(0), np.zeros(1000)
     for _ in range(2000):
-        found = random_silent(bins, np.arange(1000), len(active), tokens, 20, rng)
+        found = random_silent(bins, np.arange(1000), active, tokens, 20, rng)
         counts[found.position // 32] += 1
     silent = counts[2::3]
     assert counts.sum() == silent.sum() == 40_000

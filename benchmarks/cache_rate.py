@@ -4,7 +4,7 @@ Each size runs in a process of its own. `ratio` is caching's tokens per CPU-seco
 measured in turns on the same sequences; `peak_mb` is the whole process's largest resident size during caching. Prints
 JSON.
 
-    python benchmarks/caching.py [--tokens 250000 2000000] [--features 2048] [--subject planted-esm] [--hook layer:3]
+    python benchmarks/cache_rate.py [--tokens 250000 2000000] [--features 2048] [--subject planted-esm] [--hook layer:3]
 """
 
 from __future__ import annotations
