@@ -52,8 +52,8 @@ class Config:
     """Activating contexts for the scorers."""
     n_non_activating: int = 50
     """Non-activating contexts on each side."""
-    context: int = 32
-    """Tokens of a context."""
+    context: int | None = None
+    """Tokens of a context: by default 32, and the first 512 of a sequence at level sequence."""
     contexts: Literal["centred", "fixed"] = "centred"
     """Contexts centred on the peak, or fixed windows."""
     sampler: str = "quantiles"

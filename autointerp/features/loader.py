@@ -32,7 +32,7 @@ class FeatureLoader:
     n_explain, n_test : activating contexts for the explainer and for the scorers.
     n_non_activating : non-activating contexts on each side.
     n_validation, split : contexts and shares of groups for explain, validation and test.
-    context : tokens of a context; at level ``sequence`` the most tokens of a sequence that are shown.
+    context : tokens of a context (32); at level ``sequence`` the most tokens of a sequence that are shown (512).
     contexts : ``"centred"`` on the peak, or ``"fixed"`` windows.
     sampler : of the explain side: ``quantiles``, ``top``, ``random``, ``mix`` or a callable; ``quantiles`` elsewhere.
     n_quantiles : quantiles of the peak, within a side.
@@ -54,7 +54,7 @@ class FeatureLoader:
         n_non_activating: int = 50,
         n_validation: int = 0,
         split: tuple[float, float, float] = (0.5, 0.0, 0.5),
-        context: int = 32,
+        context: int | None = None,
         contexts: str = "centred",
         sampler: str | Sampler = "quantiles",
         n_quantiles: int = 10,
@@ -70,6 +70,8 @@ class FeatureLoader:
             raise UsageError(f"contexts {contexts!r}: valid are centred, fixed")
         _at_least(0, n_validation=n_validation, n_non_activating=n_non_activating)
         _at_least(1, n_explain=n_explain, n_test=n_test, n_quantiles=n_quantiles, min_examples=min_examples)
+        if context is None:
+            context = 512 if cache.level == "sequence" else 32
         _at_least(2, context=context)
         self.cache, self.corpus, self.seed = cache, corpus, seed
         self.n_examples = {"explain": n_explain, "validation": n_validation, "test": n_test}
