@@ -35,6 +35,11 @@ def plan_blocks(lengths: np.ndarray, block_size: int) -> Iterator[tuple[int, int
         yield first, len(lengths)
 
 
+def feature_dtype(n_features: int) -> np.dtype:
+    """Type of feature indices while a block is made."""
+    return np.dtype(np.uint16 if n_features <= 1 << 16 else np.uint32)
+
+
 def feature_major(
     rows: np.ndarray, features: np.ndarray, values: np.ndarray, n_features: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -52,7 +57,7 @@ def feature_major(
     -----
     NumPy's stable sort of 16-bit integers is a radix sort, so up to 65,536 features the cost is linear.
     """
-    narrow = features.astype(np.uint16 if n_features <= 1 << 16 else np.uint32, copy=False)
+    narrow = features.astype(feature_dtype(n_features), copy=False)
     order = np.argsort(narrow, kind="stable")
     indptr = np.zeros(n_features + 1, np.int64)
     np.cumsum(np.bincount(narrow, minlength=n_features), out=indptr[1:])

@@ -8,7 +8,7 @@ import numpy as np
 
 from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
-from caching.blocks import feature_major
+from caching.blocks import feature_dtype, feature_major
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ def encode_block(
         for rows in (filled[i : i + 4096] for i in range(0, len(filled), 4096)):
             pieces.append(_rows(coder.encode(means.take(rows)), rows, value_dtype))
     rows, features, values = _in_order(pieces, n_rows, value_dtype)
-    indptr, token, value = feature_major((rows + base).astype(np.uint32), features, values, coder.n_features)
+    indptr, token, value = feature_major(rows + np.uint32(base), features, values, coder.n_features)
     block = {"indptr": indptr, "token": token, "value": value, "offsets": offsets}
     block["tokens"] = np.concatenate([*ids, np.empty(0, np.int32)]).astype(settings.token_dtype(subject.vocab_size))
     if subject.kind == "text":
@@ -101,10 +101,11 @@ class _Means:
 
 
 def _rows(codes: Any, positions: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(positions, count per position, features, values) of the strictly positive codes, as stored."""
+    """(positions, count per position, features, values) of the strictly positive codes, in the smallest types."""
     indptr = codes.indptr.cpu().numpy()
+    features = codes.indices.cpu().numpy().astype(feature_dtype(codes.n_features))
     with np.errstate(over="ignore"):
-        features, values = codes.indices.cpu().numpy(), codes.values.cpu().numpy().astype(dtype)
+        values = codes.values.cpu().numpy().astype(dtype)
     counts = np.diff(indptr)
     if np.isinf(values).any():
         raise UsageError(
@@ -119,9 +120,11 @@ def _rows(codes: Any, positions: np.ndarray, dtype: Any) -> tuple[np.ndarray, np
 def _in_order(pieces: list[Any], n_rows: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Activations of all pieces with ascending rows; each row stands in one piece at most, its codes together."""
     if not pieces:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, dtype)
+        return np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, dtype)
     positions, counts, features, values = (np.concatenate(part) for part in zip(*pieces, strict=True))
     count, begin = np.zeros((2, n_rows), np.int64)
     count[positions], begin[positions] = counts, np.cumsum(counts) - counts
-    source = np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(len(features))
-    return np.repeat(np.arange(n_rows), count), features[source], values[source]
+    index = np.int32 if len(features) < 1 << 31 else np.int64  # half the memory traffic of int64
+    source = np.repeat((begin - (np.cumsum(count) - count)).astype(index), count)
+    source += np.arange(len(features), dtype=index)
+    return np.repeat(np.arange(n_rows, dtype=np.uint32), count), features[source], values[source]

@@ -29,7 +29,7 @@ class CacheSettings:
     """Tokens that windows of an over-long sequence share, a quarter of the context at most; positions are kept once."""
     batch_tokens: int = 16384
     """Padded tokens in one forward pass."""
-    block_size: int = 1 << 18
+    block_size: int = 1 << 16
     """Characters (residues) of corpus in one block: the unit of resumption, and what bounds memory."""
     shard_activations: int = 1 << 22
     """Activations in one shard; what bounds memory while compacting."""

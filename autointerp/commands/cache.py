@@ -37,7 +37,7 @@ class Config:
     """Type of the stored activations."""
     batch_tokens: int = 16384
     """Padded tokens in one forward pass."""
-    block_size: int = 1 << 18
+    block_size: int = 1 << 16
     """Characters (residues) of corpus in one block: the unit of resumption and the bound of memory."""
 
 
