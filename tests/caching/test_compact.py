@@ -60,7 +60,7 @@ def test_memory_follows_the_shard_not_the_number_of_blocks(tmp_path: Path) -> No
     many = peak(tmp_path / "many", 40, 30_000)
     # 40 blocks hold 1.6 M activations (9.6 MB on disk); a shard is 30,000 of them; two int64 a feature and block
     assert many < 30 * 30_000 + 16 * (N_FEATURES + 1) * 40 + 500_000
-    assert peak(tmp_path / "whole", 40, 10**9) > 8 * many, "the measurement sees what a merge in one piece costs"
+    assert peak(tmp_path / "whole", 40, 10**9) > 5 * many, "the measurement sees what a merge in one piece costs"
 
 
 def test_shards_hold_whole_features_up_to_their_size(tmp_path: Path) -> None:
