@@ -12,6 +12,7 @@ from autointerp.cache.layout import FEATURES, HISTOGRAM_BINS, TOKENS, VALUE_DTYP
 from autointerp.errors import FormatError
 from autointerp.files import TensorFile, write_tensor_stream, write_tensors
 from autointerp.progress import Observer, Stage
+from caching.memory import give_back_memory
 
 
 def compact(
@@ -44,6 +45,8 @@ def compact(
                 {"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": len(token)}
             )
             stage.advance(len(token))
+            del indptr, token, value
+            give_back_memory()
     entries.append({"file": FEATURES, "digest": write_tensors(folder / FEATURES, statistics.tensors())})
     return {
         **manifest,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from autointerp.progress import Observer, Silent, Stage
 from caching.blocks import plan_blocks, write_block
 from caching.compact import compact
 from caching.encode import encode_block
+from caching.memory import give_back_memory
 from caching.settings import CacheSettings
 
 if TYPE_CHECKING:
@@ -174,21 +174,9 @@ def _encode_blocks(
             manifest["n_activations"] += entry["n_activations"]
             write_json(folder / MANIFEST, manifest)
             del tensors
-            _give_back_memory()
+            give_back_memory()
             if len(sequences) < last - first:
                 break
-
-
-def _give_back_memory() -> None:
-    """Return freed memory to the system after a block, where the C library can.
-
-    Batches of many sizes fragment glibc's heap: without this the resident memory grows by tens of megabytes a block.
-    """
-    import ctypes
-
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def _within(sequences: list[Tokens], manifest: dict[str, Any], settings: CacheSettings) -> list[Tokens]:
