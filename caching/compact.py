@@ -127,10 +127,8 @@ class _Statistics:
             self.count[feature], self.max[feature], self.mean[feature] = b - a, top, values.mean()
             self.sum_squares[feature] = values @ values
             self.histogram[feature] = np.histogram(values, HISTOGRAM_BINS, (0, top))[0]
-            if self.level == "sequence":
-                self.n_sequences[feature] = b - a
-            else:  # where each sequence begins among the tokens: fewer look-ups than the sequence of each token
-                self.n_sequences[feature] = np.count_nonzero(np.diff(np.searchsorted(token[a:b], self.offsets)))
+            sequences = token[a:b] if self.level == "sequence" else np.searchsorted(self.offsets, token[a:b], "right")
+            self.n_sequences[feature] = np.count_nonzero(np.diff(sequences)) + 1
 
     def tensors(self) -> dict[str, np.ndarray]:
         with np.errstate(divide="ignore"):
