@@ -45,7 +45,6 @@ def compact(
                 {"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": len(token)}
             )
             stage.advance(len(token))
-            del indptr, token, value
             give_back_memory()
     entries.append({"file": FEATURES, "digest": write_tensors(folder / FEATURES, statistics.tensors())})
     return {
