@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar, cast
 
 from autointerp.errors import UsageError
 from autointerp.records import Client, Failure, Plan
 
 T = TypeVar("T")
+R = TypeVar("R")
 Step = Callable[[Any], Any]
 
 FATAL = frozenset({"budget", "auth", "quota", "cancelled"})
@@ -25,6 +26,18 @@ class Stopped(Exception):
         self.failure = failure
 
 
+async def together(work: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """Run ``work`` side by side; return or raise only when all of it has ended, the first exception first.
+
+    ``asyncio.gather`` alone leaves the others running once one has failed, and once the first has been cancelled.
+    """
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[R]", results)
+
+
 async def drive(plan: Plan[T], client: Client) -> T:
     """Run a plan: send each round's requests at once through ``client``, feed the outcomes back, return the result.
 
@@ -35,7 +48,7 @@ async def drive(plan: Plan[T], client: Client) -> T:
     try:
         requests = next(plan)
         while True:
-            outcomes = await asyncio.gather(*(client.generate(request) for request in requests))
+            outcomes = await together(client.generate(request) for request in requests)
             for outcome in outcomes:
                 if isinstance(outcome, Failure) and outcome.kind in FATAL:
                     raise Stopped(outcome)
@@ -65,7 +78,7 @@ def pipe(
     async def run(item: Any) -> Any:
         if before is not None:
             item = await _call(before, item)
-        results = await asyncio.gather(*(_call(branch, item) for branch in branches))
+        results = await together(_call(branch, item) for branch in branches)
         result = results[0] if callable(step) else results
         return result if after is None else await _call(after, result)
 

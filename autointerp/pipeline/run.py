@@ -19,7 +19,7 @@ import numpy as np
 from autointerp.errors import AutointerpError, BudgetExceeded, ClientError, NotEnoughExamples, UsageError
 from autointerp.pipeline.estimate import Estimate, Tally, placeholder
 from autointerp.pipeline.nulls import BLOCK, Block
-from autointerp.pipeline.pipes import Stopped, drive
+from autointerp.pipeline.pipes import Stopped, drive, together
 from autointerp.progress import Observer, Stage
 from autointerp.records import Explainer, Explanation, FeatureRecord, Score, Scorer, Skipped
 
@@ -301,13 +301,8 @@ class Pipeline:
             await self.store.put_score(score, self.client.spec.text, self.score_client.spec.text)
             return score
 
-        work = (one(s, k) for s, k in zip(self.scorers, stored, strict=True))
-        # exceptions are gathered, so that what one scorer has sent is written before another's trouble ends the feature
-        scores = await asyncio.gather(*work, return_exceptions=True)
-        for score in scores:
-            if isinstance(score, BaseException):
-                raise score
-        return [score for score in scores if isinstance(score, Score)]
+        # what one scorer has sent is written before another's trouble ends the feature
+        return await together(one(s, k) for s, k in zip(self.scorers, stored, strict=True))
 
     # ----------------------------------------------------------------------------------------------------------- inside
 

@@ -106,6 +106,68 @@ async def test_leaving_a_flow_cancels_what_is_under_way() -> None:
 # --------------------------------------------------------------------------------------------------------------- plans
 
 
+class Lingering(Scripted):
+    """Answers nothing; what is cancelled needs some turns of the loop to end, the first request none."""
+
+    def __init__(self, wait: bool = True) -> None:
+        super().__init__([])
+        self.wait, self.under_way = wait, 0
+
+    async def generate(self, request: Request) -> Outcome:
+        turns = int(request.messages[0].content)
+        if not turns and not self.wait:
+            raise ValueError("request 0")
+        self.under_way += 1
+        try:
+            await (asyncio.Event().wait() if self.wait else asyncio.sleep(0))
+        finally:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            self.under_way -= 1
+        return Response("", cost_usd=0.0)
+
+
+def counted() -> Plan[None]:
+    yield ask("0", "5", "10")
+
+
+async def test_a_cancelled_plan_ends_after_the_last_of_its_requests() -> None:
+    client = Lingering()
+    task = asyncio.create_task(drive(counted(), client))
+    while client.under_way < 3:  # noqa: ASYNC110 - a few turns of the loop, not a wait in time
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert client.under_way == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_plan_whose_request_raises_ends_after_the_others() -> None:
+    client = Lingering(wait=False)
+    with pytest.raises(ValueError, match="request 0"):
+        await drive(counted(), client)
+    assert client.under_way == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_branch_that_fails_waits_for_the_others() -> None:
+    ended = []
+
+    async def slow(x: int) -> int:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        ended.append(x)
+        return x
+
+    async def broken(_: int) -> int:
+        raise ValueError("this branch")
+
+    with pytest.raises(ValueError, match="this branch"):
+        await pipe([broken, slow])(3)
+    assert ended == [3]
+
+
 async def test_a_round_is_sent_at_once_and_answered_in_order() -> None:
     meeting = asyncio.Barrier(3)
 
