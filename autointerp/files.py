@@ -207,14 +207,18 @@ def write_tensor_stream(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with atomic(path) as temporary:
+        digest = hashlib.blake2b(digest_size=16)  # as digest_file, without reading everything again
         with open(temporary, "wb") as handle:
-            handle.write(len(text).to_bytes(8, "little") + text)
+            for part in (len(text).to_bytes(8, "little"), text):
+                digest.update(part)
+                handle.write(part)
             for name in [n for n in header if n in tensors]:
                 dtype, shape, pieces = tensors[name]
                 written = 0
                 for piece in pieces:
                     data = np.ascontiguousarray(piece, dtype)
+                    digest.update(data.data)
                     handle.write(data.data)
                     written += data.size
                 assert written == math.prod(shape), f"{name}: {written} of {math.prod(shape)} values"
-        return digest_file(temporary)
+        return digest.hexdigest()

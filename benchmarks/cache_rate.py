@@ -20,13 +20,23 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+BATCH_TOKENS = 1 << 12
+
+
+def make_corpus(folder: Path, n_tokens: int) -> None:
+    """Write planted proteins of at least ``n_tokens`` residues; in a process of its own, whose memory goes with it."""
+    from autointerp.corpus import Corpus, planted_proteome
+
+    planted = planted_proteome(max(64, n_tokens // 170), seed=1)
+    Corpus.write(folder, planted.sequences, None, kind="protein", source={"planted": 1}, grouping={"by": "planted"})
+
 
 def measure(subject_name: str, hook: str, n_features: int, n_tokens: int, turns: int) -> dict[str, float]:
     """Measure one size in this process; memory first, before anything else can grow it."""
     import torch
 
     from autointerp.coders import SparseCoder
-    from autointerp.corpus import Corpus, planted_proteome
+    from autointerp.corpus import Corpus
     from autointerp.subjects import load_subject
     from caching.run import cache_activations
     from caching.settings import CacheSettings
@@ -39,12 +49,9 @@ def measure(subject_name: str, hook: str, n_features: int, n_tokens: int, turns:
     coder = SparseCoder("topk", weights, torch.zeros(n_features), weights.clone(), zeros, k=32, input_norm="layer_norm")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        planted = planted_proteome(max(64, n_tokens // 170), seed=1)
-        corpus = Corpus.write(
-            path / "corpus", planted.sequences, None, kind="protein", source={"planted": 1}, grouping={"by": "planted"}
-        )
-        del planted
-        settings = CacheSettings(hook=hook, max_tokens=n_tokens)
+        subprocess.run([sys.executable, __file__, "--corpus", str(path / "corpus"), "--one", str(n_tokens)], check=True)
+        corpus = Corpus.open(path / "corpus")
+        settings = CacheSettings(hook=hook, max_tokens=n_tokens, batch_tokens=BATCH_TOKENS)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         ratios, rates = [], []
         for turn in range(turns):
@@ -53,7 +60,7 @@ def measure(subject_name: str, hook: str, n_features: int, n_tokens: int, turns:
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if not turn:
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            bare = bare_loop(subject, coder, hook, corpus, cache, settings.batch_tokens)
+            bare = bare_loop(subject, coder, hook, corpus, cache, BATCH_TOKENS)
             ratios.append(bare / cpu)
             rates.append((cache.n_tokens / wall, cache.n_tokens / cpu, cache.n_tokens / bare))
         size = sum(p.stat().st_size for p in (path / "cache0").rglob("*") if p.is_file())
@@ -91,7 +98,11 @@ def main() -> None:
     parser.add_argument("--hook", default="layer:3")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.corpus:
+        make_corpus(options.corpus, options.one)
+        return
     if options.one:
         print(json.dumps(measure(options.subject, options.hook, options.features, options.one, options.turns)))
         return

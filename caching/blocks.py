@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from autointerp.cache.layout import block_name
 from autointerp.files import write_tensors
@@ -35,33 +36,44 @@ def plan_blocks(lengths: np.ndarray, block_size: int) -> Iterator[tuple[int, int
         yield first, len(lengths)
 
 
-def feature_dtype(n_features: int) -> np.dtype:
-    """Type of feature indices while a block is made."""
-    return np.dtype(np.uint16 if n_features <= 1 << 16 else np.uint32)
-
-
-def feature_major(
-    rows: np.ndarray, features: np.ndarray, values: np.ndarray, n_features: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort activations by feature, then by row.
+def feature_major(codes: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Transpose the codes of a block: from token by token to feature by feature.
 
     Parameters
     ----------
-    rows : (nnz,) uint32 positions, ascending. features : (nnz,) of any order within a row. values : (nnz,).
+    codes : (n_rows, n_features), the features of a row in any order; values of any 2- or 4-byte type as unsigned
+        integers of that size: SciPy knows no float16.
 
     Returns
     -------
-    indptr : (n_features + 1,) int64. rows, values : (nnz,) in feature-major order, rows ascending within a feature.
+    indptr : (n_features + 1,) int64. rows : (nnz,) int32, ascending within a feature. values : (nnz,), as given.
 
     Notes
     -----
-    NumPy's stable sort of 16-bit integers is a radix sort, so up to 65,536 features the cost is linear.
+    SciPy's conversion is a counting sort in C, linear in rows, features and activations: a quarter of the time of
+    NumPy's radix sort and two gathers.
     """
-    narrow = features.astype(feature_dtype(n_features), copy=False)
-    order = np.argsort(narrow, kind="stable")
-    indptr = np.zeros(n_features + 1, np.int64)
-    np.cumsum(np.bincount(narrow, minlength=n_features), out=indptr[1:])
-    return indptr, rows[order], values[order]
+    columns = codes.tocsc()
+    return columns.indptr.astype(np.int64), columns.indices, columns.data
+
+
+def count_sequences(indptr: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """In how many sequences each feature is active, (n_features,) int64.
+
+    Parameters
+    ----------
+    indptr, rows : as :func:`feature_major` gives them. offsets : (n_sequences + 1,) first row of each sequence.
+    """
+    if not len(rows):
+        return np.zeros(len(indptr) - 1, np.int64)
+    sequence = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))[rows]
+    entered = np.zeros(len(rows), np.int32)  # how often the sequence changed up to here
+    np.cumsum(sequence[1:] != sequence[:-1], out=entered[1:])
+    active = indptr[1:] > indptr[:-1]
+    first, last = indptr[:-1][active], indptr[1:][active] - 1
+    counts = np.zeros(len(active), np.int64)
+    counts[active] = entered[last] - entered[first] + 1
+    return counts
 
 
 def write_block(folder: Path, index: int, tensors: dict[str, np.ndarray], first: int, last: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from autointerp.cache.layout import FEATURES, HISTOGRAM_BINS, TOKENS, VALUE_DTYP
 from autointerp.errors import FormatError
 from autointerp.files import TensorFile, write_tensor_stream, write_tensors
 from autointerp.progress import Observer, Stage
-from caching.memory import give_back_memory
+from caching.memory import Resident
 
 
 def compact(
@@ -33,19 +33,20 @@ def compact(
     counts = np.diff(indptrs)
     offsets = np.cumsum(np.concatenate([[0], *(np.diff(block.read("offsets")) for block in blocks)]))
     entries = [_write_tokens(folder, blocks, offsets)]
-    statistics = _Statistics(manifest, offsets)
-    shards = []
+    n_rows = len(offsets) - 1 if manifest["level"] == "sequence" else int(offsets[-1])
+    statistics = _Statistics(n_rows, np.sum([block.read("n_sequences") for block in blocks], axis=0))
+    shards, resident = [], Resident()
     with Stage(observer, "compacting", int(counts.sum()), "activation") as stage:
         for first, last in _shard_ranges(counts.sum(0), shard_activations):
             indptr, token, value = _merge(blocks, indptrs[:, first : last + 1], VALUE_DTYPES[manifest["value_dtype"]])
-            statistics.add(first, indptr, token, value)
+            statistics.add(first, indptr, value)
             name = shard_name(first, last - 1)
             digest = write_tensors(folder / name, {"indptr": indptr, "token": token, "value": value})
             shards.append(
                 {"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": len(token)}
             )
             stage.advance(len(token))
-            give_back_memory()
+            resident.check()
     entries.append({"file": FEATURES, "digest": write_tensors(folder / FEATURES, statistics.tensors())})
     return {
         **manifest,
@@ -105,29 +106,29 @@ def _write_tokens(folder: Path, blocks: list[TensorFile], offsets: np.ndarray) -
 class _Statistics:
     """Per-feature sums, filled shard by shard."""
 
-    def __init__(self, manifest: dict[str, Any], offsets: np.ndarray) -> None:
-        n = manifest["n_features"]
-        self.level, self.offsets = manifest["level"], offsets
-        self.total = len(offsets) - 1 if self.level == "sequence" else int(offsets[-1])
-        self.count, self.n_sequences = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.max, self.mean, self.sum_squares = (
-            np.zeros(n, np.float32),
-            np.zeros(n, np.float32),
-            np.zeros(n, np.float64),
-        )
-        self.histogram = np.zeros((n, HISTOGRAM_BINS), np.uint32)
+    def __init__(self, total: int, n_sequences: np.ndarray) -> None:
+        self.total, self.n_sequences, n_features = total, n_sequences, len(n_sequences)
+        self.count = np.zeros(n_features, np.int64)
+        self.max, self.mean = np.zeros((2, n_features), np.float32)
+        self.sum_squares = np.zeros(n_features, np.float64)
+        self.histogram = np.zeros((n_features, HISTOGRAM_BINS), np.uint32)
 
-    def add(self, first: int, indptr: np.ndarray, token: np.ndarray, value: np.ndarray) -> None:
-        for i, (a, b) in enumerate(zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)):
+    def add(self, first: int, indptr: np.ndarray, value: np.ndarray) -> None:
+        """Take in the features from ``first`` on, whose activations ``value[indptr[i]:indptr[i + 1]]`` are."""
+        for feature, (a, b) in enumerate(pairwise(indptr.tolist()), first):
             if a == b:
                 continue
-            feature, values = first + i, value[a:b].astype(np.float64)
+            values = value[a:b].astype(np.float64)
             top = values.max()
             self.count[feature], self.max[feature], self.mean[feature] = b - a, top, values.mean()
             self.sum_squares[feature] = values @ values
-            self.histogram[feature] = np.histogram(values, HISTOGRAM_BINS, (0, top))[0]
-            sequences = token[a:b] if self.level == "sequence" else np.searchsorted(self.offsets, token[a:b], "right")
-            self.n_sequences[feature] = np.count_nonzero(np.diff(sequences)) + 1
+            # Bins are half-open, the last one closed. The product is exact, and the quotient of such short floats never
+            # rounds up to an integer: no value is in the wrong bin.
+            values *= HISTOGRAM_BINS
+            values /= top
+            bins = np.bincount(values.astype(np.intp), minlength=HISTOGRAM_BINS + 1)
+            bins[-2] += bins[-1]
+            self.histogram[feature] = bins[:-1]
 
     def tensors(self) -> dict[str, np.ndarray]:
         with np.errstate(divide="ignore"):

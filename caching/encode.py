@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
-from caching.blocks import feature_dtype, feature_major
+from caching.blocks import count_sequences, feature_major
 
 if TYPE_CHECKING:
     import torch
 
-    from autointerp.coders import SparseCoder
+    from autointerp.coders import Codes, SparseCoder
     from autointerp.progress import Observer
     from autointerp.subjects import Subject, Tokens
+    from caching.memory import Resident
     from caching.settings import CacheSettings
 
 
@@ -26,17 +28,20 @@ def encode_block(
     base: int,
     settings: CacheSettings,
     observer: Observer,
+    resident: Resident,
 ) -> dict[str, np.ndarray]:
     """Codes of consecutive sequences as the tensors of a block.
 
     Parameters
     ----------
     sequences : tokenised sequences of the block, in corpus order.
+    resident : checked after each batch.
     base : flat position (level ``token``) or sequence index (level ``sequence``) of the block's first row.
 
     Returns
     -------
-    ``indptr``, ``token``, ``value`` (feature-major), ``tokens``, ``offsets`` and, for text, ``ends``.
+    ``indptr``, ``token``, ``value`` (feature-major), ``n_sequences`` of each feature, ``tokens``, ``offsets`` and, for
+    text, ``ends``.
 
     Raises
     ------
@@ -47,7 +52,8 @@ def encode_block(
     ids = [tokens.ids for tokens in sequences]
     offsets = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
     n_rows = len(ids) if settings.level == "sequence" else int(offsets[-1])
-    value_dtype = VALUE_DTYPES[settings.value_dtype]
+    value_dtype = np.dtype(VALUE_DTYPES[settings.value_dtype])
+    assert settings.batch_tokens is not None
     stream = iter_states(subject, ids, [settings.hook], overlap=settings.overlap, batch_tokens=settings.batch_tokens)
     pieces = []
     means = _Means(offsets) if settings.level == "sequence" else None
@@ -56,17 +62,24 @@ def encode_block(
         if not x.isfinite().all():
             raise UsageError(f"{subject.name}: states at {settings.hook} are not finite; run it in float32 or bfloat16")
         if means is None:
-            pieces.append(_rows(coder.encode(x), positions, value_dtype))
+            pieces.append(_piece(coder.encode(x), positions, value_dtype))
         else:
             means.add(positions, x)
         observer.advance(len(positions))
+        resident.check()
     if means is not None:
         filled = np.flatnonzero(np.diff(offsets))  # a sequence without tokens has no mean: it is silent
         for rows in (filled[i : i + 4096] for i in range(0, len(filled), 4096)):
-            pieces.append(_rows(coder.encode(means.take(rows)), rows, value_dtype))
-    rows, features, values = _in_order(pieces, n_rows, value_dtype)
-    indptr, token, value = feature_major(rows + np.uint32(base), features, values, coder.n_features)
-    block = {"indptr": indptr, "token": token, "value": value, "offsets": offsets}
+            pieces.append(_piece(coder.encode(means.take(rows)), rows, value_dtype))
+    codes = _in_order(pieces, n_rows, coder.n_features, value_dtype)
+    indptr, row, value = feature_major(codes)
+    block = {
+        "indptr": indptr,
+        "token": row.astype(np.uint32) + np.uint32(base),
+        "value": value.view(value_dtype),
+        "offsets": offsets,
+        "n_sequences": np.diff(indptr) if means is not None else count_sequences(indptr, row, offsets),
+    }
     block["tokens"] = np.concatenate([*ids, np.empty(0, np.int32)]).astype(settings.token_dtype(subject.vocab_size))
     if subject.kind == "text":
         block["ends"] = np.concatenate([*(t.ends for t in sequences), np.empty(0, np.int32)]).astype(np.uint32)
@@ -100,31 +113,42 @@ class _Means:
         return torch.from_numpy(means.astype(np.float32)).to(self.device)
 
 
-def _rows(codes: Any, positions: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(positions, count per position, features, values) of the strictly positive codes, in the smallest types."""
-    indptr = codes.indptr.cpu().numpy()
-    features = codes.indices.cpu().numpy().astype(feature_dtype(codes.n_features))
-    with np.errstate(over="ignore"):
-        values = codes.values.cpu().numpy().astype(dtype)
-    counts = np.diff(indptr)
-    if np.isinf(values).any():
-        raise UsageError(
-            f"an activation of {codes.values.max():.4g} does not fit {np.dtype(dtype)}: use value_dtype float32"
-        )
-    if not (keep := values > 0).all():  # a code may underflow to zero in float16: then it is silent
-        counts = np.add.reduceat(np.append(keep, 0), indptr[:-1]) * (counts > 0)
-        features, values = features[keep], values[keep]
-    return positions, counts, features, values
+def _piece(codes: Codes, positions: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+    """(positions, count per position, features, bits of the values) of the codes of one batch, in small types."""
+    import torch
+
+    values = codes.values.to(torch.float16 if dtype == np.float16 else torch.float32)
+    arrays = (codes.indptr.diff(), codes.indices.to(torch.int32), values)
+    counts, features, stored = (a.cpu().numpy() for a in arrays)
+    return positions, counts, features, stored.view(_bits(dtype))
 
 
-def _in_order(pieces: list[Any], n_rows: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Activations of all pieces with ascending rows; each row stands in one piece at most, its codes together."""
+def _bits(dtype: np.dtype) -> np.dtype:
+    """The unsigned type of the same size: SciPy moves it, and for positive floats its order is theirs."""
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+def _in_order(pieces: list[tuple[np.ndarray, ...]], n_rows: int, n_features: int, dtype: np.dtype) -> csr_array:
+    """All pieces as one matrix (n_rows, n_features) of bits; each row stands in one piece at most.
+
+    Raises
+    ------
+    UsageError : a value beyond the range of ``dtype``.
+    """
+    bits = _bits(dtype)
     if not pieces:
-        return np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, dtype)
+        return csr_array((n_rows, n_features), dtype=bits)
     positions, counts, features, values = (np.concatenate(part) for part in zip(*pieces, strict=True))
-    count, begin = np.zeros((2, n_rows), np.int64)
-    count[positions], begin[positions] = counts, np.cumsum(counts) - counts
-    index = np.int32 if len(features) < 1 << 31 else np.int64  # half the memory traffic of int64
-    source = np.repeat((begin - (np.cumsum(count) - count)).astype(index), count)
-    source += np.arange(len(features), dtype=index)
-    return np.repeat(np.arange(n_rows, dtype=np.uint32), count), features[source], values[source]
+    pieces.clear()
+    if values.max(initial=0) >= np.array(np.inf, dtype).view(bits):
+        raise UsageError(f"an activation above {np.finfo(dtype).max:.6g} does not fit {dtype}: use value_dtype float32")
+    indptr = np.zeros(len(positions) + 1, np.int32 if len(values) < 1 << 31 else np.int64)
+    np.cumsum(counts, out=indptr[1:])
+    codes = csr_array((values, features, indptr), (len(positions), n_features))
+    if not values.min(initial=1):
+        codes.eliminate_zeros()  # a code may underflow to zero in float16: then it is silent
+    place = np.full(n_rows, len(positions))
+    place[positions] = np.arange(len(positions))
+    if len(positions) < n_rows:  # rows in no piece (sequences without tokens) are the empty one at the end
+        codes.resize(len(positions) + 1, n_features)
+    return codes[place]

@@ -17,7 +17,7 @@ from autointerp.progress import Observer, Silent, Stage
 from caching.blocks import plan_blocks, write_block
 from caching.compact import compact
 from caching.encode import encode_block
-from caching.memory import give_back_memory
+from caching.memory import Resident
 from caching.settings import CacheSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def cache_activations(
     UsageError : subject and coder do not fit, or ``out`` holds a cache of other settings; the field is named.
     DiskFull : finished blocks are kept.
     """
-    folder = Path(out)
+    folder, settings = Path(out), settings.on(str(getattr(subject, "device", "cpu")).partition(":")[0])
     _check_fit(subject, coder, settings)
     manifest = _begin(folder, _manifest(subject, coder, corpus, settings))
     if not manifest["complete"]:
@@ -157,6 +157,7 @@ def _encode_blocks(
     if done and manifest["blocks"][-1]["last"] < plan[done - 1][1]:
         return  # max_tokens ended the run inside that block
     total = settings.max_tokens or (int(corpus.lengths.sum()) if subject.kind == "protein" else None)
+    resident = Resident()
     with Stage(observer or Silent(), "encoding", total, "token") as stage:
         stage.advance(manifest["n_tokens"])
         for index, (first, last) in enumerate(plan[done:], done):
@@ -166,7 +167,7 @@ def _encode_blocks(
             base = first if settings.level == "sequence" else manifest["n_tokens"]
             if manifest["n_tokens"] + sum(len(s.ids) for s in sequences) > MAX_TOKENS:
                 raise UsageError(f"a cache holds at most {MAX_TOKENS:,} tokens: split the corpus, or set --max-tokens")
-            tensors = encode_block(subject, coder, sequences, base, settings, stage)
+            tensors = encode_block(subject, coder, sequences, base, settings, stage, resident)
             entry = write_block(folder, index, tensors, first, first + len(sequences))
             manifest["blocks"].append(entry)
             manifest["n_sequences"] = entry["last"]
@@ -174,7 +175,7 @@ def _encode_blocks(
             manifest["n_activations"] += entry["n_activations"]
             write_json(folder / MANIFEST, manifest)
             del tensors
-            give_back_memory()
+            resident.check()
             if len(sequences) < last - first:
                 break
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,8 +27,8 @@ class CacheSettings:
     """Type of the stored activations: float16 or float32."""
     overlap: int = 64
     """Tokens that windows of an over-long sequence share, a quarter of the context at most; positions are kept once."""
-    batch_tokens: int = 16384
-    """Padded tokens in one forward pass."""
+    batch_tokens: int | None = None
+    """Padded tokens in one forward pass; by default 4,096 on a CPU, 65,536 elsewhere."""
     block_size: int = 1 << 16
     """Characters (residues) of corpus in one block: the unit of resumption, and what bounds memory."""
     shard_activations: int = 1 << 22
@@ -42,12 +42,17 @@ class CacheSettings:
         if self.value_dtype not in VALUE_DTYPES:
             raise UsageError(f"value_dtype {self.value_dtype!r}: valid are {', '.join(VALUE_DTYPES)}")
         for name in ("batch_tokens", "block_size", "shard_activations"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)}: must be at least 1")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name} {value}: must be at least 1")
         if self.overlap < 0:
             raise UsageError(f"overlap {self.overlap}: must not be negative")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"max_tokens {self.max_tokens}: must be at least 1")
+
+    def on(self, device: str) -> CacheSettings:
+        """These settings with every default made a number, for a device type (``cpu``, ``cuda``)."""
+        # measured on a CPU: 2,048 to 16,384 are equally fast, and memory follows
+        return self if self.batch_tokens else replace(self, batch_tokens=1 << 12 if device == "cpu" else 1 << 16)
 
     @staticmethod
     def token_dtype(vocab_size: int) -> np.dtype:

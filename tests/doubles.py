@@ -11,6 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ def brute_statistics(dense: np.ndarray, offsets: np.ndarray, level: str = "token
         top = float(values.max(initial=0))
         histogram = np.zeros(50, np.uint32)
         for value in values.tolist():
-            histogram[min(int(np.searchsorted(np.linspace(0, top, 51), value, "right")) - 1, 49)] += 1
+            histogram[min(int(Fraction(value) * 50 / Fraction(top)), 49)] += 1
         rows["count"].append(len(values))
         rows["max"].append(top)
         rows["mean"].append(sum(values.tolist()) / max(len(values), 1))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from autointerp.errors import UsageError
-from caching.blocks import feature_major, plan_blocks
+from caching.blocks import count_sequences, feature_major, plan_blocks
 from caching.settings import CacheSettings
 
 
@@ -26,27 +27,30 @@ def test_blocks_cover_every_sequence_once_and_are_as_full_as_they_can_be(lengths
 @given(st.integers(1, 12), st.integers(0, 40), st.integers(0, 2**32 - 1))
 def test_feature_major_is_the_transpose(n_features: int, n_rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    dense = np.where(rng.random((n_rows, n_features)) < 0.3, rng.random((n_rows, n_features)), 0)
+    dense = np.where(rng.random((n_rows, n_features)) < 0.3, rng.integers(1, 2**16, (n_rows, n_features)), 0)
     rows, features = np.nonzero(dense)
     shuffle = np.lexsort((rng.random(len(rows)), rows))  # a coder lists a row's features in any order
-    rows, features = rows[shuffle].astype(np.uint32), features[shuffle]
-    indptr, token, value = feature_major(rows, features, dense[rows, features], n_features)
+    rows, features = rows[shuffle], features[shuffle]
+    starts = np.searchsorted(rows, np.arange(n_rows + 1)).astype(np.int32)
+    codes = csr_array((dense[rows, features].astype(np.uint16), features.astype(np.int32), starts), dense.shape)
+    indptr, row, value = feature_major(codes)
     assert indptr.dtype == np.int64
+    assert (row.dtype, value.dtype) == (np.int32, np.uint16)
     for f in range(n_features):
         mine = slice(indptr[f], indptr[f + 1])
-        np.testing.assert_array_equal(token[mine], np.flatnonzero(dense[:, f]))
-        np.testing.assert_array_equal(value[mine], dense[token[mine], f])
+        np.testing.assert_array_equal(row[mine], np.flatnonzero(dense[:, f]))
+        np.testing.assert_array_equal(value[mine], dense[row[mine], f])
 
 
-@pytest.mark.parametrize("n_features", [1 << 16, (1 << 16) + 1, 70_000])
-def test_feature_major_beyond_sixteen_bits(n_features: int) -> None:
-    """The last features of a wide coder keep their numbers when ids are narrowed for sorting."""
-    rows = np.arange(5, dtype=np.uint32)
-    features = np.array([n_features - 1, 0, n_features - 1, n_features - 2, 0])
-    indptr, token, value = feature_major(rows, features, np.arange(5.0), n_features)
-    assert indptr[-3:].tolist() == [2, 3, 5]
-    assert token.tolist() == [1, 4, 3, 0, 2]
-    assert value.tolist() == [1, 4, 3, 0, 2]
+@given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 6), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_sequences_are_counted_once_a_feature(lengths: list[int], n_features: int, share: float, seed: int) -> None:
+    offsets = np.cumsum([0, *lengths])
+    active = np.random.default_rng(seed).random((offsets[-1], n_features)) < share
+    rows = np.nonzero(active.T)[1]
+    indptr = np.cumsum([0, *active.sum(0)])
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    expected = [len(set(sequence[active[:, f]].tolist())) for f in range(n_features)]
+    assert count_sequences(indptr, rows.astype(np.int32), offsets).tolist() == expected
 
 
 @pytest.mark.parametrize(

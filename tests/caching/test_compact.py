@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from autointerp.errors import FormatError
-from caching.blocks import feature_major, write_block
+from caching.blocks import count_sequences, feature_major, write_block
 from caching.compact import compact
 
 N_FEATURES, TOKENS, PER_TOKEN = 64, 4000, 10
@@ -23,18 +24,21 @@ def write_blocks(folder: Path, n_blocks: int) -> tuple[dict[str, Any], list[np.n
         rng = np.random.default_rng(index)
         features = rng.random((TOKENS, N_FEATURES)).argpartition(PER_TOKEN, 1)[:, :PER_TOKEN].ravel()
         values = rng.random(len(features)).astype(np.float16) + np.float16(0.5)
-        rows = np.repeat(np.arange(TOKENS, dtype=np.uint32) + index * TOKENS, PER_TOKEN)
-        indptr, token, value = feature_major(rows, features, values, N_FEATURES)
+        rows = np.repeat(np.arange(TOKENS), PER_TOKEN)
+        starts = np.arange(0, len(features) + 1, PER_TOKEN)
+        offsets = np.linspace(0, TOKENS, 5).astype(np.int64)
+        indptr, row, value = feature_major(csr_array((values.view(np.uint16), features, starts), (TOKENS, N_FEATURES)))
         block = {
             "indptr": indptr,
-            "token": token,
-            "value": value,
-            "offsets": np.linspace(0, TOKENS, 5).astype(np.int64),
+            "token": (row + index * TOKENS).astype(np.uint32),
+            "value": value.view(np.float16),
+            "offsets": offsets,
+            "n_sequences": count_sequences(indptr, row, offsets),
         }
         block["tokens"] = rng.integers(0, 24, TOKENS).astype(np.uint8)
         entries.append(write_block(folder, index, block, 4 * index, 4 * index + 4))
         dense.append(np.zeros((TOKENS, N_FEATURES), np.float16))
-        dense[-1][rows - index * TOKENS, features] = values
+        dense[-1][rows, features] = values
     n = sum(e["n_activations"] for e in entries)
     manifest = {
         "n_features": N_FEATURES,
