@@ -93,6 +93,7 @@ def _manifest(subject: Subject, coder: SparseCoder, corpus: Corpus, settings: Ca
             "architecture": coder.architecture,
             "d_in": coder.d_in,
             "k": coder.k,
+            **({"control": coder.metadata["control"]} if "control" in coder.metadata else {}),
         },
         "corpus": {"digest": corpus.digest, "kind": corpus.kind, "n_sequences": len(corpus)},
         "settings": asdict(settings),

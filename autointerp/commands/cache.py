@@ -12,11 +12,12 @@ class Config:
     """Encode a corpus with a subject and a coder into an activation cache; an interrupted run continues."""
 
     subject: str
-    """Model under study: planted-esm, a fair-esm name, a .pt file, a Hugging Face name or folder."""
+    """Model under study: planted-esm, a fair-esm name, a .pt file, a Hugging Face name or folder;
+    ?random=SEED after it: the same architecture, untrained."""
     hook: str
     """Place in the subject, e.g. layer:3, blocks.2.hook_resid_post or a module path."""
-    coder: Path
-    """Folder of the sparse coder."""
+    coder: str
+    """Folder of the sparse coder; or a control: neurons, neurons?k=32, random?n_features=4096&k=32&seed=0."""
     corpus: Path
     """Folder of the corpus."""
     out: Path
@@ -55,7 +56,8 @@ def run(config: Config) -> None:
     subject = load_subject(
         config.subject, device=config.device, dtype=config.dtype, context_length=config.context_length
     )
-    coder = load_coder(config.coder, device=str(getattr(subject, "device", "cpu")))
+    device = str(getattr(subject, "device", "cpu"))
+    coder = load_coder(config.coder, device=device, d_in=subject.hook(config.hook).d)
     settings = CacheSettings(
         hook=config.hook,
         level=config.level,

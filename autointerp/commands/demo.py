@@ -73,7 +73,7 @@ def run(config: Config) -> int:
     _title("3. Every feature's activations on the proteome")
     cache_command.run(
         cache_command.Config(
-            subject="planted-esm", hook=HOOK, coder=out / "coder", corpus=out / "corpus", out=out / "cache"
+            subject="planted-esm", hook=HOOK, coder=str(out / "coder"), corpus=out / "corpus", out=out / "cache"
         )
     )
 

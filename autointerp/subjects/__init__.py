@@ -46,6 +46,7 @@ def load_subject(
     ----------
     name_or_path : ``planted-esm`` (the package's own), a fair-esm name (``esm2_t6_8M_UR50D``, downloaded on first use),
         a fair-esm ``.pt``, a Hugging Face folder or name, or a plug-in's name. A :class:`Subject` is returned as it is.
+        ``NAME?random=SEED`` is the same architecture with untrained weights, a control.
     device : ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
     dtype : of weights and states: ``float32``, ``bfloat16`` or ``float16``.
     context_length : content tokens a window may hold, at most the model's own limit (the default).
@@ -60,7 +61,15 @@ def load_subject(
         if isinstance(name_or_path, Subject):
             return name_or_path
         raise UsageError(f"subject of type {type(name_or_path).__name__}; valid: a name, a path or a Subject")
-    name, path = str(name_or_path), Path(name_or_path)
+    name, _, seed = str(name_or_path).partition("?random=")
+    if seed or str(name_or_path) != name:
+        if not seed.isdecimal():
+            raise UsageError(f"subject {name_or_path}: random is {seed!r}; a whole number, the seed, is needed")
+        with missing("loading a subject", "torch"):
+            from autointerp.subjects.untrained import untrained
+        base = load_subject(name, device=device, dtype=dtype, context_length=context_length)
+        return untrained(base, int(seed))
+    path = Path(name)
     if name in subject.names():
         return subject.get(name)(device=device, dtype=dtype, context_length=context_length)
     with missing("loading a subject", "torch"):
