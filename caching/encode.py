@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,25 +24,25 @@ if TYPE_CHECKING:
 
 def encode_block(
     subject: Subject,
-    coder: SparseCoder,
+    targets: Sequence[tuple[SparseCoder, CacheSettings]],
     sequences: list[Tokens],
     base: int,
-    settings: CacheSettings,
     observer: Observer,
     resident: Resident,
-) -> dict[str, np.ndarray]:
-    """Codes of consecutive sequences as the tensors of a block.
+) -> list[dict[str, np.ndarray]]:
+    """Codes of consecutive sequences as the tensors of a block, for every target from one pass of the subject.
 
     Parameters
     ----------
+    targets : coders, with settings that differ in nothing but the hook.
     sequences : tokenised sequences of the block, in corpus order.
-    resident : checked after each batch.
     base : flat position (level ``token``) or sequence index (level ``sequence``) of the block's first row.
+    resident : checked after each batch.
 
     Returns
     -------
-    ``indptr``, ``token``, ``value`` (feature-major), ``n_sequences`` of each feature, ``tokens``, ``offsets`` and, for
-    text, ``ends``.
+    For each target ``indptr``, ``token``, ``value`` (feature-major), ``n_sequences`` of each feature, ``tokens``,
+    ``offsets`` and, for text, ``ends``.
 
     Raises
     ------
@@ -49,41 +50,100 @@ def encode_block(
     """
     from autointerp.subjects.stream import iter_states
 
+    settings = targets[0][1]
     ids = [tokens.ids for tokens in sequences]
     offsets = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
-    n_rows = len(ids) if settings.level == "sequence" else int(offsets[-1])
-    value_dtype = np.dtype(VALUE_DTYPES[settings.value_dtype])
+    encoders = [_Encoder(coder, of.hook, settings, offsets) for coder, of in targets]
+    hooks = list(dict.fromkeys(encoder.hook for encoder in encoders))
     assert settings.batch_tokens is not None
-    stream = iter_states(subject, ids, [settings.hook], overlap=settings.overlap, batch_tokens=settings.batch_tokens)
-    pieces = []
-    means = _Means(offsets) if settings.level == "sequence" else None
+    stream = iter_states(subject, ids, hooks, overlap=settings.overlap, batch_tokens=settings.batch_tokens)
     for positions, states in stream:
-        x = states[settings.hook].float()
-        if not x.isfinite().all():
-            raise UsageError(f"{subject.name}: states at {settings.hook} are not finite; run it in float32 or bfloat16")
-        if means is None:
-            pieces.append(_piece(coder.encode(x), positions, value_dtype))
-        else:
-            means.add(positions, x)
+        found = {hook: states[hook].float() for hook in hooks}
+        for hook, x in found.items():
+            if not x.isfinite().all():
+                raise UsageError(f"{subject.name}: states at {hook} are not finite; run it in float32 or bfloat16")
+        for encoder in encoders:
+            encoder.add(positions, found[encoder.hook])
         observer.advance(len(positions))
         resident.check()
-    if means is not None:
-        filled = np.flatnonzero(np.diff(offsets))  # a sequence without tokens has no mean: it is silent
-        for rows in (filled[i : i + 4096] for i in range(0, len(filled), 4096)):
-            pieces.append(_piece(coder.encode(means.take(rows)), rows, value_dtype))
-    codes = _in_order(pieces, n_rows, coder.n_features, value_dtype)
-    indptr, row, value = feature_major(codes)
-    block = {
-        "indptr": indptr,
-        "token": row.astype(np.uint32) + np.uint32(base),
-        "value": value.view(value_dtype),
-        "offsets": offsets,
-        "n_sequences": np.diff(indptr) if means is not None else count_sequences(indptr, row, offsets),
-    }
-    block["tokens"] = np.concatenate([*ids, np.empty(0, np.int32)]).astype(settings.token_dtype(subject.vocab_size))
+    common = {"offsets": offsets}
+    common["tokens"] = np.concatenate([*ids, np.empty(0, np.int32)]).astype(settings.token_dtype(subject.vocab_size))
     if subject.kind == "text":
-        block["ends"] = np.concatenate([*(t.ends for t in sequences), np.empty(0, np.int32)]).astype(np.uint32)
-    return block
+        common["ends"] = np.concatenate([*(t.ends for t in sequences), np.empty(0, np.int32)]).astype(np.uint32)
+    return [encoder.finish(base) | common for encoder in encoders]
+
+
+class _Encoder:
+    """One coder on one hook: takes the states of a block batch by batch, gives its activations feature by feature."""
+
+    def __init__(self, coder: SparseCoder, hook: str, settings: CacheSettings, offsets: np.ndarray) -> None:
+        self.coder, self.hook, self.offsets = coder, hook, offsets
+        self.pooling = settings.pooling if settings.level == "sequence" else None
+        self.dtype = np.dtype(VALUE_DTYPES[settings.value_dtype])
+        self.means = _Means(offsets) if self.pooling == "states" else None
+        self.kept = np.dtype(np.float32) if self.pooling in POOLS else self.dtype  # codes are rounded after pooling
+        self.pieces: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, positions: np.ndarray, states: torch.Tensor) -> None:
+        """Take in the states (n, d) at flat ``positions`` (n,)."""
+        if self.means is not None:
+            self.means.add(positions, states)
+        else:
+            self.pieces.append(_piece(self.coder.encode(states), positions, self.kept))
+
+    def finish(self, base: int) -> dict[str, np.ndarray]:
+        """``indptr``, ``token``, ``value`` and ``n_sequences``; rows are numbered from ``base`` on."""
+        n_rows = int(self.offsets[-1])
+        if self.means is not None:
+            n_rows = len(self.offsets) - 1
+            filled = np.flatnonzero(np.diff(self.offsets))  # a sequence without tokens has no mean: it is silent
+            for rows in (filled[i : i + 4096] for i in range(0, len(filled), 4096)):
+                self.pieces.append(_piece(self.coder.encode(self.means.take(rows)), rows, self.dtype))
+        codes = _in_order(self.pieces, n_rows, self.coder.n_features, self.kept)
+        if self.pooling in POOLS:
+            codes = pool(codes, self.offsets, self.pooling, self.dtype)
+        indptr, row, value = feature_major(codes)
+        by_row = self.pooling is not None  # a row is a sequence
+        return {
+            "indptr": indptr,
+            "token": row.astype(np.uint32) + np.uint32(base),
+            "value": value.view(self.dtype),
+            "n_sequences": np.diff(indptr) if by_row else count_sequences(indptr, row, self.offsets),
+        }
+
+
+POOLS = ("mean", "max")
+
+
+def pool(codes: csr_array, offsets: np.ndarray, how: str, dtype: np.dtype) -> csr_array:
+    """Codes of tokens to codes of sequences.
+
+    Parameters
+    ----------
+    codes : (n_tokens, n_features), bits of float32. offsets : (n_sequences + 1,) first token of each sequence.
+    how : ``mean`` over the sequence's tokens, silent ones included, or ``max``. dtype : of the result.
+
+    Returns
+    -------
+    (n_sequences, n_features), bits of ``dtype``.
+    """
+    shape = (len(offsets) - 1, codes.shape[1])
+    by_feature = csr_array((codes.data, codes.indices, codes.indptr[offsets]), shape).tocsc()
+    row, values = by_feature.indices, by_feature.data.view(np.float32)
+    if not len(row):
+        return csr_array(shape, dtype=_bits(dtype))
+    feature = np.repeat(np.arange(shape[1], dtype=np.int32), np.diff(by_feature.indptr))
+    starts = np.flatnonzero(np.append(True, (row[1:] != row[:-1]) | (feature[1:] != feature[:-1])))
+    row, feature = row[starts], feature[starts]
+    if how == "max":
+        pooled = np.maximum.reduceat(values, starts)
+    else:
+        pooled = np.add.reduceat(values, starts, dtype=np.float64) / np.diff(offsets)[row]
+    with np.errstate(over="ignore"):
+        bits = _checked(pooled.astype(dtype).view(_bits(dtype)), dtype)
+    result = csr_array((bits, (row, feature)), shape)
+    result.eliminate_zeros()
+    return result
 
 
 class _Means:
@@ -128,6 +188,12 @@ def _bits(dtype: np.dtype) -> np.dtype:
     return np.dtype(f"u{dtype.itemsize}")
 
 
+def _checked(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if bits.max(initial=0) >= np.array(np.inf, dtype).view(bits.dtype):
+        raise UsageError(f"an activation above {np.finfo(dtype).max:.6g} does not fit {dtype}: use value_dtype float32")
+    return bits
+
+
 def _in_order(pieces: list[tuple[np.ndarray, ...]], n_rows: int, n_features: int, dtype: np.dtype) -> csr_array:
     """All pieces as one matrix (n_rows, n_features) of bits; each row stands in one piece at most.
 
@@ -140,8 +206,7 @@ def _in_order(pieces: list[tuple[np.ndarray, ...]], n_rows: int, n_features: int
         return csr_array((n_rows, n_features), dtype=bits)
     positions, counts, features, values = (np.concatenate(part) for part in zip(*pieces, strict=True))
     pieces.clear()
-    if values.max(initial=0) >= np.array(np.inf, dtype).view(bits):
-        raise UsageError(f"an activation above {np.finfo(dtype).max:.6g} does not fit {dtype}: use value_dtype float32")
+    _checked(values, dtype)
     indptr = np.zeros(len(positions) + 1, np.int32 if len(values) < 1 << 31 else np.int64)
     np.cumsum(counts, out=indptr[1:])
     codes = csr_array((values, features, indptr), (len(positions), n_features))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,21 @@ from caching.blocks import plan_blocks, write_block
 from caching.compact import compact
 from caching.encode import encode_block
 from caching.memory import Resident
-from caching.settings import CacheSettings
+from caching.settings import POOLING, CacheSettings
 
 if TYPE_CHECKING:
     from autointerp.coders import SparseCoder
     from autointerp.corpus import Corpus
     from autointerp.subjects import Subject, Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One coder on one hook, and the folder of its cache."""
+
+    coder: SparseCoder
+    hook: str
+    out: str | Path
 
 
 def cache_activations(
@@ -43,17 +53,58 @@ def cache_activations(
     UsageError : subject and coder do not fit, or ``out`` holds a cache of other settings; the field is named.
     DiskFull : finished blocks are kept.
     """
-    folder, settings = Path(out), settings.on(str(getattr(subject, "device", "cpu")).partition(":")[0])
-    _check_fit(subject, coder, settings)
-    manifest = _begin(folder, _manifest(subject, coder, corpus, settings))
-    if not manifest["complete"]:
-        _encode_blocks(subject, coder, corpus, folder, manifest, settings, observer)
-        if not manifest["blocks"]:
-            raise UsageError(f"{out}: nothing to cache: the first sequence exceeds max_tokens {settings.max_tokens}")
-        manifest = compact(folder, manifest, settings.shard_activations, observer)
-        write_json(folder / MANIFEST, manifest)
-    shutil.rmtree(folder / BLOCKS, ignore_errors=True)
-    return ActivationCache.open(folder)
+    return cache_many(subject, [Target(coder, settings.hook, out)], corpus, settings, observer)[0]
+
+
+def cache_many(
+    subject: Subject,
+    targets: Sequence[Target],
+    corpus: Corpus,
+    settings: CacheSettings,
+    observer: Observer | None = None,
+) -> list[ActivationCache]:
+    """Write a cache for each target from one pass of the subject, which runs no further than the last hook.
+
+    Each cache is whole in itself, with the bytes that :func:`cache_activations` would write; ``settings.hook`` is not
+    used. Targets may be in different states of completion: what is missing is done.
+
+    Raises
+    ------
+    UsageError : as of :func:`cache_activations`; or two targets share a folder.
+    """
+    folders = [Path(target.out) for target in targets]
+    for folder in folders:
+        if [f.resolve() for f in folders].count(folder.resolve()) > 1:
+            raise UsageError(f"two caches are to be written to {folder}: give each a folder of its own")
+    settings = settings.on(str(getattr(subject, "device", "cpu")).partition(":")[0])
+    runs = []
+    for target, folder in zip(targets, folders, strict=True):
+        own = replace(settings, hook=target.hook)
+        _check_fit(subject, target.coder, own)
+        runs.append(_Run(folder, target.coder, own, _manifest(subject, target.coder, corpus, own)))
+    for run in runs:  # only after all of them fit
+        run.manifest = _begin(run.folder, run.manifest)
+    _encode_blocks(subject, [run for run in runs if not run.manifest["complete"]], corpus, observer)
+    for run in runs:
+        if not run.manifest["complete"]:
+            if not run.manifest["blocks"]:
+                raise UsageError(
+                    f"{run.folder}: nothing to cache: the first sequence exceeds max_tokens {settings.max_tokens}"
+                )
+            run.manifest = compact(run.folder, run.manifest, settings.shard_activations, observer)
+            write_json(run.folder / MANIFEST, run.manifest)
+        shutil.rmtree(run.folder / BLOCKS, ignore_errors=True)
+    return [ActivationCache.open(folder) for folder in folders]
+
+
+@dataclass(eq=False)
+class _Run:
+    """A target under way; its manifest is updated in memory and on disk after each block."""
+
+    folder: Path
+    coder: SparseCoder
+    settings: CacheSettings
+    manifest: dict[str, Any]
 
 
 def _check_fit(subject: Subject, coder: SparseCoder, settings: CacheSettings) -> None:
@@ -77,7 +128,7 @@ def _manifest(subject: Subject, coder: SparseCoder, corpus: Corpus, settings: Ca
         "version": VERSION,
         "complete": False,
         "level": settings.level,
-        "pooling": "mean, then encode" if settings.level == "sequence" else None,
+        "pooling": POOLING[settings.pooling] if settings.level == "sequence" else None,
         "subject": {
             "name": subject.name,
             "digest": subject.digest,
@@ -140,51 +191,66 @@ def _difference(field: str, old: Any, new: Any) -> tuple[str, Any, Any]:
     return field, old, new
 
 
-def _encode_blocks(
-    subject: Subject,
-    coder: SparseCoder,
-    corpus: Corpus,
-    folder: Path,
-    manifest: dict[str, Any],
-    settings: CacheSettings,
-    observer: Observer | None,
-) -> None:
-    """Encode every block that is not finished; ``manifest`` is updated in memory and on disk after each."""
+def _encode_blocks(subject: Subject, runs: Sequence[_Run], corpus: Corpus, observer: Observer | None) -> None:
+    """Encode every block that is not finished in all of ``runs``."""
+    if not runs:
+        return
+    settings = runs[0].settings
     plan = list(plan_blocks(corpus.lengths, settings.block_size))
-    done = len(manifest["blocks"])
-    for block, (first, last) in zip(manifest["blocks"], plan, strict=False):
-        if not (folder / block["file"]).exists() or block["first"] != first or block["last"] > last:
-            raise FormatError(folder / block["file"], f"the finished block of sequences {first}:{last}", "none")
-    if done and manifest["blocks"][-1]["last"] < plan[done - 1][1]:
-        return  # max_tokens ended the run inside that block
+    for run in runs:
+        _check_blocks(run, plan)
+    todo = [run for run in runs if not _ended(run.manifest, plan)]
+    done = min((len(run.manifest["blocks"]) for run in todo), default=len(plan))
     total = settings.max_tokens or (int(corpus.lengths.sum()) if subject.kind == "protein" else None)
     resident = Resident()
     with Stage(observer or Silent(), "encoding", total, "token") as stage:
-        stage.advance(manifest["n_tokens"])
+        stage.advance(min((run.manifest["n_tokens"] for run in todo), default=0))
         for index, (first, last) in enumerate(plan[done:], done):
-            sequences = _within(subject.tokenize(corpus.texts(range(first, last))), manifest, settings)
+            behind = [run for run in todo if len(run.manifest["blocks"]) == index]
+            reached = behind[0].manifest["n_tokens"]
+            sequences = _within(subject.tokenize(corpus.texts(range(first, last))), reached, settings)
             if not sequences:
                 break
-            base = first if settings.level == "sequence" else manifest["n_tokens"]
-            if manifest["n_tokens"] + sum(len(s.ids) for s in sequences) > MAX_TOKENS:
+            if reached + sum(len(s.ids) for s in sequences) > MAX_TOKENS:
                 raise UsageError(f"a cache holds at most {MAX_TOKENS:,} tokens: split the corpus, or set --max-tokens")
-            tensors = encode_block(subject, coder, sequences, base, settings, stage, resident)
-            entry = write_block(folder, index, tensors, first, first + len(sequences))
-            manifest["blocks"].append(entry)
-            manifest["n_sequences"] = entry["last"]
-            manifest["n_tokens"] += entry["n_tokens"]
-            manifest["n_activations"] += entry["n_activations"]
-            write_json(folder / MANIFEST, manifest)
-            del tensors
+            base = first if settings.level == "sequence" else reached
+            targets = [(run.coder, run.settings) for run in behind]
+            blocks = encode_block(subject, targets, sequences, base, stage, resident)
+            for run, tensors in zip(behind, blocks, strict=True):
+                _finish_block(run, index, tensors, first, first + len(sequences))
+            del blocks
             resident.check()
             if len(sequences) < last - first:
                 break
 
 
-def _within(sequences: list[Tokens], manifest: dict[str, Any], settings: CacheSettings) -> list[Tokens]:
+def _check_blocks(run: _Run, plan: list[tuple[int, int]]) -> None:
+    for block, (first, last) in zip(run.manifest["blocks"], plan, strict=False):
+        path = run.folder / block["file"]
+        if not path.exists() or block["first"] != first or block["last"] > last:
+            raise FormatError(path, f"the finished block of sequences {first}:{last}", "none")
+
+
+def _ended(manifest: dict[str, Any], plan: list[tuple[int, int]]) -> bool:
+    """Whether all blocks are there, or ``max_tokens`` ended the run inside the last one."""
+    done = len(manifest["blocks"])
+    return done == len(plan) or (done > 0 and manifest["blocks"][-1]["last"] < plan[done - 1][1])
+
+
+def _finish_block(run: _Run, index: int, tensors: dict[str, np.ndarray], first: int, last: int) -> None:
+    entry = write_block(run.folder, index, tensors, first, last)
+    manifest = run.manifest
+    manifest["blocks"].append(entry)
+    manifest["n_sequences"] = entry["last"]
+    manifest["n_tokens"] += entry["n_tokens"]
+    manifest["n_activations"] += entry["n_activations"]
+    write_json(run.folder / MANIFEST, manifest)
+
+
+def _within(sequences: list[Tokens], reached: int, settings: CacheSettings) -> list[Tokens]:
     """The leading sequences that fit into ``max_tokens``."""
     if settings.max_tokens is None:
         return sequences
-    left = settings.max_tokens - manifest["n_tokens"]
+    left = settings.max_tokens - reached
     fits = np.cumsum([len(s.ids) for s in sequences]) <= left
     return sequences[: int(fits.sum())]

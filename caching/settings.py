@@ -9,6 +9,9 @@ import numpy as np
 from autointerp.cache.layout import VALUE_DTYPES, token_dtype
 from autointerp.errors import UsageError
 
+POOLING = {"states": "mean, then encode", "mean": "encode, then mean", "max": "encode, then max"}
+"""What the manifest says of each."""
+
 
 @dataclass(frozen=True)
 class CacheSettings:
@@ -22,7 +25,7 @@ class CacheSettings:
     hook: str
     """Place in the subject, e.g. ``layer:3``."""
     level: str = "token"
-    """``token``, or ``sequence``: mean over a sequence's tokens, then encode."""
+    """``token``, or ``sequence``: one code for each sequence."""
     value_dtype: str = "float16"
     """Type of the stored activations: float16 or float32."""
     overlap: int = 64
@@ -35,10 +38,16 @@ class CacheSettings:
     """Activations in one shard; what bounds memory while compacting."""
     max_tokens: int | None = None
     """Stop after this many tokens, at a sequence's end."""
+    pooling: str = "states"
+    """How level ``sequence`` pools: mean of the ``states``, then encode; or encode tokens, then ``mean`` or ``max``."""
 
     def __post_init__(self) -> None:
         if self.level not in ("token", "sequence"):
             raise UsageError(f"level {self.level!r}: valid are token, sequence")
+        if self.pooling not in POOLING:
+            raise UsageError(f"pooling {self.pooling!r}: valid are {', '.join(POOLING)}")
+        if self.pooling != "states" and self.level != "sequence":
+            raise UsageError(f"pooling {self.pooling!r} is of level sequence, this is level {self.level}")
         if self.value_dtype not in VALUE_DTYPES:
             raise UsageError(f"value_dtype {self.value_dtype!r}: valid are {', '.join(VALUE_DTYPES)}")
         for name in ("batch_tokens", "block_size", "shard_activations"):

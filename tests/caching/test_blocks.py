@@ -55,8 +55,8 @@ def test_sequences_are_counted_once_a_feature(lengths: list[int], n_features: in
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("level", "residue"), ("value_dtype", "bfloat16"), ("batch_tokens", 0), ("block_size", 0), ("overlap", -1),
-     ("shard_activations", 0), ("max_tokens", 0)],
+    [("level", "residue"), ("pooling", "median"), ("pooling", "max"), ("value_dtype", "bfloat16"), ("batch_tokens", 0),
+     ("block_size", 0), ("overlap", -1), ("shard_activations", 0), ("max_tokens", 0)],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from autointerp.coders import SparseCoder
 from autointerp.corpus import Corpus
 from autointerp.errors import UsageError
 from autointerp.subjects import plan_windows
-from caching.run import cache_activations
+from caching.run import Target, cache_activations, cache_many
 from caching.settings import CacheSettings
+from tests.caching.test_resume import snapshot
 from tests.doubles import (
     FakeSubject,
     brute_statistics,
@@ -41,7 +43,10 @@ def dense_reference(subject: Any, coder: SparseCoder, corpus: Corpus, options: C
             window = subject.states([tokens.ids[w.start : w.stop]], [options.hook])[options.hook]
             states.append(window[w.keep_start - w.start : w.keep_stop - w.start])
         x = torch.cat(states)
-        if options.level == "sequence":
+        if options.level == "sequence" and options.pooling != "states":
+            codes = coder.encode(x).dense() if len(x) else torch.zeros(1, coder.n_features)
+            rows.append(codes.amax(0, keepdim=True) if options.pooling == "max" else codes.mean(0, keepdim=True))
+        elif options.level == "sequence":
             x = x.mean(0, keepdim=True) if len(x) else x
             rows.append(coder.encode(x).dense() if len(x) else torch.zeros(1, coder.n_features))
         elif len(x):
@@ -111,6 +116,79 @@ def test_cache_equals_the_dense_codes(
     check(cache, subject, coder, corpus, options)
     assert not len(cache[7][0])
     assert not (tmp_path / "cache" / "blocks").exists()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("value_dtype", ["float16", "float32"])
+@pytest.mark.parametrize("k", [None, 4])
+def test_codes_pooled_over_a_sequence(
+    tmp_path: Path, proteins: Corpus, value_dtype: str, pooling: str, k: int | None
+) -> None:
+    subject, coder = FakeSubject(), fake_coder(k=k, dead=[0, 7, 19])
+    options = CacheSettings("layer:2", "sequence", value_dtype, overlap=5, batch_tokens=64, block_size=300)
+    options = replace(options, pooling=pooling)
+    cache = cache_activations(subject, coder, proteins, tmp_path / "cache", options)
+    check(cache, subject, coder, proteins, options)
+    if pooling == "max":  # of the very numbers that the token level holds
+        np.testing.assert_array_equal(dense_of(cache), dense_reference(subject, coder, proteins, options))
+    assert cache.manifest["pooling"] == f"encode, then {pooling}"
+    other = cache_activations(subject, coder, proteins, tmp_path / "other", replace(options, pooling="states"))
+    assert not np.array_equal(dense_of(other), dense_of(cache))
+
+
+def test_a_pool_that_overflows_or_underflows_float16(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", ["ACDEF"])
+    options = CacheSettings("layer:1", "sequence", pooling="mean")
+    with pytest.raises(UsageError, match="float16: use value_dtype float32"):
+        cache_activations(FakeSubject(), fake_coder(bias=70000.0), corpus, tmp_path / "a", options)
+    coder = fake_coder(6)
+    tiny = SparseCoder("relu", coder.encoder * 2.0**-40, coder.b_enc * 0, coder.decoder, coder.b_dec)
+    assert cache_activations(FakeSubject(), tiny, corpus, tmp_path / "b", options).manifest["n_activations"] == 0
+
+
+@pytest.mark.parametrize(("level", "pooling"), [("token", "states"), ("sequence", "states"), ("sequence", "max")])
+def test_many_targets_in_one_pass_are_the_caches_of_each_alone(
+    tmp_path: Path, proteins: Corpus, level: str, pooling: str
+) -> None:
+    """Two coders on one hook, one of them on another hook too: the bytes of three runs, from one."""
+
+    class Counting(FakeSubject):
+        calls = 0
+
+        def states(self, windows: Any, hooks: Any) -> Any:
+            type(self).calls += 1
+            return super().states(windows, hooks)
+
+    options = CacheSettings("layer:1", level, overlap=5, batch_tokens=64, block_size=300, pooling=pooling)
+    coders = [fake_coder(k=4), fake_coder(9)]
+    targets = [
+        Target(coders[0], "layer:1", tmp_path / "a"),
+        Target(coders[1], "layer:1", tmp_path / "b"),
+        Target(coders[0], "layer:2", tmp_path / "c"),
+    ]
+    subject = Counting()
+    cache_many(subject, targets, proteins, options)
+    calls = Counting.calls
+    for target in targets:
+        Counting.calls = 0
+        alone = tmp_path / "alone" / Path(target.out).name
+        cache_activations(subject, target.coder, proteins, alone, replace(options, hook=target.hook))
+        assert Counting.calls == calls
+        assert snapshot(Path(target.out)) == snapshot(alone)
+    assert snapshot(tmp_path / "a") != snapshot(tmp_path / "c")
+
+
+def test_targets_that_cannot_be_written_together(tmp_path: Path, proteins: Corpus) -> None:
+    options = CacheSettings("layer:1", overlap=5)
+    right, wrong = fake_coder(), fake_coder()
+    object.__setattr__(wrong, "metadata", {"hook": "layer:2"})
+    for targets, message in (
+        ([Target(right, "layer:1", tmp_path / "a"), Target(right, "layer:2", tmp_path / "x/../a")], "two caches"),
+        ([Target(right, "layer:1", tmp_path / "a"), Target(wrong, "layer:1", tmp_path / "b")], "trained with hook"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            cache_many(FakeSubject(), targets, proteins, options)
+    assert not (tmp_path / "a").exists(), "nothing is begun unless all can be"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

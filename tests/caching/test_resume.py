@@ -22,7 +22,7 @@ from autointerp.cache import ActivationCache
 from autointerp.corpus import Corpus
 from autointerp.errors import DiskFull, FormatError, UsageError
 from autointerp.progress import Silent
-from caching.run import cache_activations
+from caching.run import Target, cache_activations, cache_many
 from tests.caching.kill_child import options
 from tests.doubles import FakeSubject, fake_coder, make_corpus, random_proteins
 
@@ -135,6 +135,31 @@ def kill_at_random(folder: Path, level: str, n_events: int, seed: int, name: str
             child.stdout.readline()
         child.kill()
         return child.wait() == -9
+
+
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.full)])
+def test_ctrl_c_between_two_targets_and_again(tmp_path: Path, corpus: Corpus, step: int) -> None:
+    """Whichever file of whichever target was the last, the same call completes both."""
+    coders = [fake_coder(), fake_coder(9, k=3)]
+    settings = options("token")
+
+    def run(folder: Path) -> None:
+        targets = [Target(c, f"layer:{i + 1}", folder / f"{i}") for i, c in enumerate(coders)]
+        cache_many(FakeSubject(), targets, corpus, settings)
+
+    run(tmp_path / "whole")
+    for at in range(1, 1000, step):
+        folder = tmp_path / str(at)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "replace", Bomb(os.replace, at, KeyboardInterrupt()))
+            try:
+                run(folder)
+                break
+            except KeyboardInterrupt:
+                pass
+        run(folder)
+        assert snapshot(folder) == snapshot(tmp_path / "whole"), at
+    assert at > 20
 
 
 @pytest.mark.parametrize("n", [3, pytest.param(30, marks=pytest.mark.full)])
