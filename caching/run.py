@@ -33,7 +33,7 @@ class Target:
 
     coder: SparseCoder
     hook: str
-    out: str | Path
+    out: Path
 
 
 def cache_activations(
@@ -53,7 +53,7 @@ def cache_activations(
     UsageError : subject and coder do not fit, or ``out`` holds a cache of other settings; the field is named.
     DiskFull : finished blocks are kept.
     """
-    return cache_many(subject, [Target(coder, settings.hook, out)], corpus, settings, observer)[0]
+    return cache_many(subject, [Target(coder, settings.hook, Path(out))], corpus, settings, observer)[0]
 
 
 def cache_many(
@@ -72,7 +72,7 @@ def cache_many(
     ------
     UsageError : as of :func:`cache_activations`; or two targets share a folder.
     """
-    folders = [Path(target.out) for target in targets]
+    folders = [target.out for target in targets]
     for folder in folders:
         if [f.resolve() for f in folders].count(folder.resolve()) > 1:
             raise UsageError(f"two caches are to be written to {folder}: give each a folder of its own")

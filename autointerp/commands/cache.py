@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,11 +52,13 @@ class Config:
 
 def run(config: Config) -> None:
     """Cache, then say what each cache holds."""
+    from autointerp.cache.layout import MANIFEST, read_manifest
     from autointerp.coders import load_coder
     from autointerp.commands.inspect import describe
     from autointerp.corpus import Corpus
     from autointerp.progress import Bars
     from autointerp.subjects import load_subject
+    from caching.plan import plan_run
     from caching.run import Target, cache_many
     from caching.settings import CacheSettings
 
@@ -80,6 +84,12 @@ def run(config: Config) -> None:
         max_tokens=config.max_tokens,
     )
     targets = [Target(coders[name, widths[hook]], hook, out) for hook, name, out in wanted]
+    if not all((target.out / MANIFEST).exists() and read_manifest(target.out)["complete"] for target in targets):
+        plan = plan_run(subject, targets, corpus, settings)
+        print(plan, file=sys.stderr)
+        parent = next(p for p in (config.out.absolute(), *config.out.absolute().parents) if p.exists())
+        if (free := shutil.disk_usage(parent).free) < plan.peak_disk_bytes:
+            print(f"warning: {parent} has {free / 1e9:.1f} GB left", file=sys.stderr)
     cache_many(subject, targets, corpus, settings, Bars())
     print("\n\n".join(describe(out) for _, _, out in wanted))
 

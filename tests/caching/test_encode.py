@@ -171,10 +171,10 @@ def test_many_targets_in_one_pass_are_the_caches_of_each_alone(
     calls = Counting.calls
     for target in targets:
         Counting.calls = 0
-        alone = tmp_path / "alone" / Path(target.out).name
+        alone = tmp_path / "alone" / target.out.name
         cache_activations(subject, target.coder, proteins, alone, replace(options, hook=target.hook))
         assert Counting.calls == calls
-        assert snapshot(Path(target.out)) == snapshot(alone)
+        assert snapshot(target.out) == snapshot(alone)
     assert snapshot(tmp_path / "a") != snapshot(tmp_path / "c")
 
 

@@ -1,0 +1,109 @@
+"""What a caching run will take, measured on a sample before it starts."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autointerp.cache.layout import VALUE_DTYPES
+from autointerp.errors import UsageError
+from autointerp.progress import Silent
+from caching.blocks import plan_blocks
+from caching.encode import encode_block
+from caching.memory import SLACK, Resident
+
+if TYPE_CHECKING:
+    from autointerp.corpus import Corpus
+    from autointerp.subjects import Subject
+    from caching.run import Target
+    from caching.settings import CacheSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take; numbers of a sample, so that they are estimates.
+
+    Attributes
+    ----------
+    tokens : content tokens. activations : of all targets together.
+    disk_bytes : of the finished caches. peak_disk_bytes : while blocks and shards lie beside each other.
+    memory_bytes : most that is resident, the same for a corpus of any length but for 20 bytes a feature and block.
+    """
+
+    tokens: int
+    activations: int
+    disk_bytes: int
+    peak_disk_bytes: int
+    memory_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"about {self.tokens:,} tokens and {self.activations:,} activations; {_size(self.disk_bytes)} on disk, "
+            f"{_size(self.peak_disk_bytes)} while compacting; {_size(self.memory_bytes)} of memory at most"
+        )
+
+
+def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settings: CacheSettings) -> Plan:
+    """Encode one batch of sequences spread over ``corpus`` and scale up.
+
+    Raises
+    ------
+    UsageError : the corpus holds no token.
+    """
+    settings = settings.on(str(getattr(subject, "device", "cpu")).partition(":")[0])
+    assert settings.batch_tokens is not None
+    lengths = np.asarray(corpus.lengths, np.int64)
+    rows = _spread(lengths, settings.batch_tokens)
+    sample = subject.tokenize(corpus.texts(rows))
+    if not (n_sampled := sum(len(s.ids) for s in sample)):
+        raise UsageError("the corpus holds no token")
+    pairs = [(target.coder, replace(settings, hook=target.hook)) for target in targets]
+    blocks = encode_block(subject, pairs, sample, 0, Silent(), Resident())
+    found = [len(block["token"]) for block in blocks]
+
+    per_character = n_sampled / int(lengths[rows].sum())
+    tokens = int(lengths.sum() * per_character)
+    share = min(1.0, settings.max_tokens / tokens) if settings.max_tokens else 1.0
+    tokens, sequences = int(tokens * share), int(len(lengths) * share)
+    by_sequence = settings.level == "sequence"
+    scale = sequences / len(rows) if by_sequence else tokens / n_sampled
+    activations = int(sum(found) * scale)
+
+    one = 4 + np.dtype(VALUE_DTYPES[settings.value_dtype]).itemsize  # a position and a value
+    n_blocks = max(1, round(sum(1 for _ in plan_blocks(lengths, settings.block_size)) * share))
+    text = subject.kind == "text"
+    whole = tokens * (settings.token_dtype(subject.vocab_size).itemsize + 4 * text) + 8 * sequences
+    features = sum(target.coder.n_features for target in targets)
+    disk = activations * one + len(targets) * whole + features * 250  # statistics and histogram of each feature
+    in_block = activations / n_blocks
+    # a block's activations lie in pieces for all targets, then for one in four copies on the way to feature-major order
+    spill = in_block * one + in_block / len(targets) * (3 * one + 4)
+    merge = min(settings.shard_activations, activations) * 30
+    widest = max(target.coder.n_features for target in targets)
+    return Plan(
+        tokens=tokens,
+        activations=activations,
+        disk_bytes=disk,
+        peak_disk_bytes=2 * disk + n_blocks * features * 16,
+        memory_bytes=int(_peak() + SLACK + max(spill, merge + n_blocks * widest * 20)),
+    )
+
+
+def _spread(lengths: np.ndarray, size: int) -> list[int]:
+    """Rows at even distances, of about ``size`` characters together."""
+    n = max(1, min(len(lengths), int(size / max(lengths.mean(), 1))))
+    return ((np.arange(n) * 2 + 1) * len(lengths) // (2 * n)).tolist()
+
+
+def _peak() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
