@@ -66,7 +66,8 @@ def count_sequences(indptr: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -
     """
     if not len(rows):
         return np.zeros(len(indptr) - 1, np.int64)
-    sequence = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))[rows]
+    small = np.min_scalar_type(len(offsets))  # a short table stays in the processor's cache
+    sequence = np.repeat(np.arange(len(offsets) - 1, dtype=small), np.diff(offsets))[rows]
     entered = np.zeros(len(rows), np.int32)  # how often the sequence changed up to here
     np.cumsum(sequence[1:] != sequence[:-1], out=entered[1:])
     active = indptr[1:] > indptr[:-1]

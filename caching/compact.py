@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, repeat
+from itertools import cycle, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ from autointerp.files import TensorFile, write_tensor_stream, write_tensors
 from autointerp.progress import Observer, Stage
 from caching.memory import Resident
 
+RUNS = 1 << 16
+"""Runs (one feature of one block) joined at once: what bounds the list of them."""
+
 
 def compact(
     folder: Path, manifest: dict[str, Any], shard_activations: int, observer: Observer | None
 ) -> dict[str, Any]:
     """Merge every block of ``manifest`` into shards, the token file and the feature statistics.
 
-    Memory: one shard (about ``shard_activations`` × 30 bytes while it is merged, or one feature if that is more)
+    Memory: one shard (about ``shard_activations`` × 12 bytes while it is merged, or one feature if that is more)
     and two int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is
     on disk.
 
@@ -83,15 +86,20 @@ def _merge(blocks: list[TensorFile], indptrs: np.ndarray, dtype: Any) -> tuple[n
 
     ``indptrs`` is (n_blocks, n_features_in_shard + 1), in the blocks' own positions.
     """
-    counts = np.diff(indptrs)
-    indptr = np.concatenate([[0], np.cumsum(counts.sum(0))])
-    token, value = np.empty(indptr[-1], np.uint32), np.empty(indptr[-1], dtype)
-    begin = indptr[:-1] + np.cumsum(counts, 0) - counts  # where each block's run of each feature goes
-    for block, bounds, starts, lengths in zip(blocks, indptrs, begin, counts, strict=True):
-        target = np.repeat(starts - (bounds[:-1] - bounds[0]), lengths) + np.arange(lengths.sum())
-        token[target] = block.read("token", bounds[0], bounds[-1])
-        value[target] = block.read("value", bounds[0], bounds[-1])
-    return indptr, token, value
+    indptr = np.concatenate([[0], np.cumsum(np.diff(indptrs).sum(0))])
+    bounds = indptrs - indptrs[:, :1]  # in what is read of each block
+    merged = []
+    for name, kind in (("token", np.dtype(np.uint32)), ("value", np.dtype(dtype))):
+        parts = [block.read(name, low, high) for block, low, high in zip(blocks, *indptrs[:, [0, -1]].T, strict=True)]
+        out = np.empty(indptr[-1], kind)
+        step = max(1, RUNS // len(blocks))
+        for first in range(0, len(indptr) - 1, step):
+            last = min(first + step, len(indptr) - 1)
+            lows, highs = (bounds[:, i : i + last - first].T.ravel().tolist() for i in (first, first + 1))
+            runs = [part[low:high] for part, low, high in zip(cycle(parts), lows, highs, strict=False)]
+            np.concatenate(runs, out=out[indptr[first] : indptr[last]])
+        merged.append(out)
+    return indptr, merged[0], merged[1]
 
 
 def _write_tokens(folder: Path, blocks: list[TensorFile], offsets: np.ndarray) -> dict[str, Any]:

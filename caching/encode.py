@@ -60,7 +60,7 @@ def encode_block(
     for positions, states in stream:
         found = {hook: states[hook].float() for hook in hooks}
         for hook, x in found.items():
-            if not x.isfinite().all():
+            if not all(end.isfinite() for end in x.aminmax()):  # one pass; NaN is an end of everything
                 raise UsageError(f"{subject.name}: states at {hook} are not finite; run it in float32 or bfloat16")
         for encoder in encoders:
             encoder.add(positions, found[encoder.hook])
@@ -106,7 +106,7 @@ class _Encoder:
         by_row = self.pooling is not None  # a row is a sequence
         return {
             "indptr": indptr,
-            "token": row.astype(np.uint32) + np.uint32(base),
+            "token": np.add(row, base, dtype=np.uint32, casting="unsafe"),
             "value": value.view(self.dtype),
             "n_sequences": np.diff(indptr) if by_row else count_sequences(indptr, row, self.offsets),
         }

@@ -190,7 +190,7 @@ def write_cache(
     for name, tensors in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / name)
-        digests[name] = hashlib.blake2b((folder / name).read_bytes(), digest_size=16).hexdigest()
+        digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     for shard in shards:
         shard["digest"] = digests[shard["file"]]
     manifest = {

@@ -50,7 +50,7 @@ class Vocabulary:
         marked = {str(token): i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         special = marked | {token: vocabulary[token] for token in tokenizer.all_special_tokens if token in vocabulary}
         size = max(vocabulary.values()) + 1
-        if set(vocabulary) >= RESIDUES and max(len(t) for t in vocabulary if t not in special and t[0] != "<") == 1:
+        if set(vocabulary) >= RESIDUES and max(len(t) for t in vocabulary if t not in special and t[:1] != "<") == 1:
             letters = {i: token for token, i in vocabulary.items() if len(token) == 1}
             others = {token: i for token, i in vocabulary.items() if len(token) > 1}
             return cls(name, "protein", size, others, lambda ids: "".join(letters[i] for i in ids))
