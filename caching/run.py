@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from autointerp.cache.layout import BLOCKS, FORMAT, MANIFEST, MAX_TOKENS, SHARDS
 from autointerp.cache.reader import ActivationCache
 from autointerp.errors import FormatError, UsageError
 from autointerp.files import read_json, remove_temporaries, write_json
+from autointerp.locks import locked
 from autointerp.progress import Observer, Silent, Stage
 from caching.blocks import plan_blocks, write_block
 from caching.compact import compact
@@ -82,18 +84,21 @@ def cache_many(
         own = replace(settings, hook=target.hook)
         _check_fit(subject, target.coder, own)
         runs.append(_Run(folder, target.coder, own, _manifest(subject, target.coder, corpus, own)))
-    for run in runs:  # only after all of them fit
-        run.manifest = _begin(run.folder, run.manifest)
-    _encode_blocks(subject, [run for run in runs if not run.manifest["complete"]], corpus, observer)
-    for run in runs:
-        if not run.manifest["complete"]:
-            if not run.manifest["blocks"]:
-                raise UsageError(
-                    f"{run.folder}: nothing to cache: the first sequence exceeds max_tokens {settings.max_tokens}"
-                )
-            run.manifest = compact(run.folder, run.manifest, settings.shard_activations, observer)
-            write_json(run.folder / MANIFEST, run.manifest)
-        shutil.rmtree(run.folder / BLOCKS, ignore_errors=True)
+    with ExitStack() as stack:  # only after all of them fit
+        for run in runs:
+            stack.enter_context(locked(run.folder / LOCK, "writing this cache"))
+        for run in runs:
+            run.manifest = _begin(run.folder, run.manifest)
+        _encode_blocks(subject, [run for run in runs if not run.manifest["complete"]], corpus, observer)
+        for run in runs:
+            if not run.manifest["complete"]:
+                if not run.manifest["blocks"]:
+                    raise UsageError(
+                        f"{run.folder}: nothing to cache: the first sequence exceeds max_tokens {settings.max_tokens}"
+                    )
+                run.manifest = compact(run.folder, run.manifest, settings.shard_activations, observer)
+                write_json(run.folder / MANIFEST, run.manifest)
+            shutil.rmtree(run.folder / BLOCKS, ignore_errors=True)
     return [ActivationCache.open(folder) for folder in folders]
 
 
@@ -160,6 +165,7 @@ def _manifest(subject: Subject, coder: SparseCoder, corpus: Corpus, settings: Ca
     }
 
 
+LOCK = "cache.lock"
 PROGRESS_FIELDS = ("complete", "n_sequences", "n_tokens", "n_activations", "tokens", "blocks", "shards", "files")
 
 
@@ -167,7 +173,7 @@ def _begin(folder: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     """The manifest to go on with: the one in ``folder`` if it is of the same run, else a fresh one."""
     remove_temporaries(folder, MANIFEST)
     found = (folder / MANIFEST).exists()
-    if not found and folder.is_dir() and any(folder.iterdir()):
+    if not found and any(path.name != LOCK for path in folder.iterdir()):
         raise UsageError(f"{folder}: not empty and not a cache; choose another --out")
     old = read_json(folder / MANIFEST, FORMAT, VERSION) if found else fresh
     if not old["blocks"] and not old["complete"]:  # nothing to lose

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from autointerp.errors import FormatError, UsageError
+from autointerp.locks import acquire
 from autointerp.records import (
     TRANSIENT,
     Explanation,
@@ -28,7 +29,6 @@ from autointerp.records import (
     Usage,
     maybe_billed,
 )
-from autointerp.store.lock import acquire
 from autointerp.store.schema import connect
 from autointerp.store.writer import Statement, Writer
 
@@ -68,7 +68,7 @@ class RunStore:
 
     def __init__(self, folder: Path, readonly: bool) -> None:
         self.folder = folder
-        self._lock = None if readonly else acquire(folder / LOCK)
+        self._lock = None if readonly else acquire(folder / LOCK, "running this study")
         try:
             self._writer = None if readonly else Writer(connect(folder / DATABASE), folder)
             self._db = connect(folder / DATABASE, readonly=True)

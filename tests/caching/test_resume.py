@@ -340,3 +340,23 @@ def test_a_damaged_block_stops_the_resumed_run(tmp_path: Path, corpus: Corpus, d
         block.write_bytes(block.read_bytes()[:-10])
     with pytest.raises(FormatError, match=r"000001\.safetensors"):
         cache_activations(FakeSubject(), fake_coder(), corpus, tmp_path / "c", options("token"))
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path: Path, corpus: Corpus) -> None:
+    script = (
+        "import sys; from pathlib import Path; from autointerp.locks import acquire;"
+        "held = acquire(Path(sys.argv[1]) / 'cache.lock', 'x'); print('held', flush=True); sys.stdin.read()"
+    )
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    command = [sys.executable, "-c", script, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match=rf"{child.pid}\) is writing this cache"):
+            cache_activations(FakeSubject(), fake_coder(), corpus, folder, options("token"))
+        child.kill()
+    assert (folder / "cache.lock").exists(), "what a killed process leaves"
+    cache = cache_activations(FakeSubject(), fake_coder(), corpus, folder, options("token"))
+    assert cache.complete
+    assert not (folder / "cache.lock").exists()
