@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autointerp.cache.layout import BLOCKS, FORMAT, MANIFEST, MAX_TOKENS, SHARDS, VERSION
+from autointerp.cache.layout import BLOCKS, MANIFEST, MAX_TOKENS
 from autointerp.cache.reader import ActivationCache
 from autointerp.errors import FormatError, UsageError
-from autointerp.files import read_json, remove_temporaries, write_json
+from autointerp.files import digest_file, write_json
 from autointerp.locks import locked
 from autointerp.progress import Observer, Silent, Stage
 from caching.blocks import plan_blocks, write_block
 from caching.compact import compact
 from caching.encode import encode_block
+from caching.manifest import LOCK, begin, describe_run
 from caching.memory import Resident
-from caching.settings import POOLING, CacheSettings
+from caching.settings import CacheSettings
 
 if TYPE_CHECKING:
     from autointerp.coders import SparseCoder
     from autointerp.corpus import Corpus
     from autointerp.subjects import Subject, Tokens
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,8 @@ def cache_activations(
 ) -> ActivationCache:
     """Encode ``corpus`` and write the activation cache into folder ``out``.
 
-    A run that was interrupted continues after its last finished block; a finished one is opened and returned.
+    A run that was interrupted continues after its last finished block; a finished one is opened and returned. Finished
+    blocks are checked by their digests, and made again where they are damaged.
 
     Raises
     ------
@@ -83,12 +89,12 @@ def cache_many(
     for target, folder in zip(targets, folders, strict=True):
         own = replace(settings, hook=target.hook)
         _check_fit(subject, target.coder, own)
-        runs.append(_Run(folder, target.coder, own, _manifest(subject, target.coder, corpus, own)))
+        runs.append(_Run(folder, target.coder, own, describe_run(subject, target.coder, corpus, own)))
     with ExitStack() as stack:  # only after all of them fit
         for run in runs:
             stack.enter_context(locked(run.folder / LOCK, "writing this cache"))
         for run in runs:
-            run.manifest = _begin(run.folder, run.manifest)
+            run.manifest = begin(run.folder, run.manifest)
         _encode_blocks(subject, [run for run in runs if not run.manifest["complete"]], corpus, observer)
         for run in runs:
             if not run.manifest["complete"]:
@@ -127,76 +133,6 @@ def _check_fit(subject: Subject, coder: SparseCoder, settings: CacheSettings) ->
             raise UsageError(f"the coder was trained with {field} {stated!r}, this run has {found!r}")
 
 
-def _manifest(subject: Subject, coder: SparseCoder, corpus: Corpus, settings: CacheSettings) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "complete": False,
-        "level": settings.level,
-        "pooling": POOLING[settings.pooling] if settings.level == "sequence" else None,
-        "subject": {
-            "name": subject.name,
-            "digest": subject.digest,
-            "kind": subject.kind,
-            "causal": subject.causal,
-            "hook": subject.hook(settings.hook).name,
-            "context_length": subject.context_length,
-            "dtype": str(getattr(subject, "dtype", "float32")),
-        },
-        "special_tokens": {"rule": "left out by id", "ids": dict(subject.special_tokens)},
-        "coder": {
-            "digest": coder.digest,
-            "architecture": coder.architecture,
-            "d_in": coder.d_in,
-            "k": coder.k,
-            **({"control": coder.metadata["control"]} if "control" in coder.metadata else {}),
-        },
-        "corpus": {"digest": corpus.digest, "kind": corpus.kind, "n_sequences": len(corpus)},
-        "settings": asdict(settings),
-        "n_features": coder.n_features,
-        "value_dtype": settings.value_dtype,
-        "n_sequences": 0,
-        "n_tokens": 0,
-        "n_activations": 0,
-        "tokens": None,
-        "blocks": [],
-        "shards": [],
-        "files": [],
-    }
-
-
-LOCK = "cache.lock"
-PROGRESS_FIELDS = ("complete", "n_sequences", "n_tokens", "n_activations", "tokens", "blocks", "shards", "files")
-
-
-def _begin(folder: Path, fresh: dict[str, Any]) -> dict[str, Any]:
-    """The manifest to go on with: the one in ``folder`` if it is of the same run, else a fresh one."""
-    remove_temporaries(folder, MANIFEST)
-    found = (folder / MANIFEST).exists()
-    if not found and any(path.name != LOCK for path in folder.iterdir()):
-        raise UsageError(f"{folder}: not empty and not a cache; choose another --out")
-    old = read_json(folder / MANIFEST, FORMAT, VERSION) if found else fresh
-    if not old["blocks"] and not old["complete"]:  # nothing to lose
-        write_json(folder / MANIFEST, fresh)
-        return fresh
-    for field, value in fresh.items():
-        if field not in PROGRESS_FIELDS and old.get(field) != value:
-            where, was, now = _difference(field, old.get(field), value)
-            raise UsageError(f"{folder} holds a cache with {where} {was!r}, this run has {now!r}; choose another --out")
-    for part in (folder, folder / BLOCKS, folder / SHARDS):
-        remove_temporaries(part)
-    return old
-
-
-def _difference(field: str, old: Any, new: Any) -> tuple[str, Any, Any]:
-    """The first differing leaf of two manifest fields, with its dotted name."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*new, *old]:
-            if old.get(key) != new.get(key):
-                return _difference(f"{field}.{key}", old.get(key), new.get(key))
-    return field, old, new
-
-
 def _encode_blocks(subject: Subject, runs: Sequence[_Run], corpus: Corpus, observer: Observer | None) -> None:
     """Encode every block that is not finished in all of ``runs``."""
     if not runs:
@@ -204,7 +140,7 @@ def _encode_blocks(subject: Subject, runs: Sequence[_Run], corpus: Corpus, obser
     settings = runs[0].settings
     plan = list(plan_blocks(corpus.lengths, settings.block_size))
     for run in runs:
-        _check_blocks(run, plan)
+        _mend_blocks(subject, run, plan, corpus)
     todo = [run for run in runs if not _ended(run.manifest, plan)]
     done = min((len(run.manifest["blocks"]) for run in todo), default=len(plan))
     total = settings.max_tokens or (int(corpus.lengths.sum()) if subject.kind == "protein" else None)
@@ -230,11 +166,31 @@ def _encode_blocks(subject: Subject, runs: Sequence[_Run], corpus: Corpus, obser
                 break
 
 
-def _check_blocks(run: _Run, plan: list[tuple[int, int]]) -> None:
-    for block, (first, last) in zip(run.manifest["blocks"], plan, strict=False):
+def _mend_blocks(subject: Subject, run: _Run, plan: list[tuple[int, int]], corpus: Corpus) -> None:
+    """Make finished blocks again whose file is missing or damaged.
+
+    Raises
+    ------
+    FormatError : the manifest's blocks are not those of the plan, or a block comes out otherwise than before.
+    """
+    reached = 0
+    for index, (block, (first, last)) in enumerate(zip(run.manifest["blocks"], plan, strict=False)):
         path = run.folder / block["file"]
-        if not path.exists() or block["first"] != first or block["last"] > last:
-            raise FormatError(path, f"the finished block of sequences {first}:{last}", "none")
+        if block["first"] != first or block["last"] > last:
+            raise FormatError(path, f"the block of sequences {first}:{last}", f"{block['first']}:{block['last']}")
+        if not path.exists() or digest_file(path) != block["digest"]:
+            log.warning("%s is missing or damaged: it is made again", path)
+            sequences = subject.tokenize(corpus.texts(range(first, block["last"])))
+            base = first if run.settings.level == "sequence" else reached
+            targets = [(run.coder, run.settings)]
+            (tensors,) = encode_block(subject, targets, sequences, base, Silent(), Resident())
+            if write_block(run.folder, index, tensors, first, block["last"]) != block:
+                raise FormatError(
+                    path,
+                    f"the bytes of the first run (SHA-256 {block['digest'][:12]}…)",
+                    "others: the device, the number of threads or a library is not the same; choose another --out",
+                )
+        reached += block["n_tokens"]
 
 
 def _ended(manifest: dict[str, Any], plan: list[tuple[int, int]]) -> bool:

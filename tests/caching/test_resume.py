@@ -330,15 +330,32 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, corpus: Corpus
     assert snapshot(tmp_path) == {".notes.txt.12345678.tmp": b"mine"}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_damaged_block_stops_the_resumed_run(tmp_path: Path, corpus: Corpus, damage: str) -> None:
-    interrupt(corpus, tmp_path / "c", "token", at=9)
+@pytest.mark.parametrize("damage", ["truncated", "missing", "a flipped bit"])
+def test_a_damaged_block_is_made_again(
+    tmp_path: Path, corpus: Corpus, whole: ActivationCache, level: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupt(corpus, tmp_path / "c", level, at=12)
     block = tmp_path / "c" / "blocks" / "000001.safetensors"
+    content = bytearray(block.read_bytes())
     if damage == "missing":
         block.unlink()
+    elif damage == "truncated":
+        block.write_bytes(content[:-10])
     else:
-        block.write_bytes(block.read_bytes()[:-10])
-    with pytest.raises(FormatError, match=r"000001\.safetensors"):
+        content[-3] ^= 1
+        block.write_bytes(content)
+    cache_activations(FakeSubject(), fake_coder(), corpus, tmp_path / "c", options(level))
+    assert snapshot(tmp_path / "c") == snapshot(whole.path)
+    assert [r.getMessage() for r in caplog.records] == [f"{block} is missing or damaged: it is made again"]
+
+
+def test_a_block_that_cannot_be_made_again_as_it_was(tmp_path: Path, corpus: Corpus) -> None:
+    """Its digest in the manifest stands for another device, on which products round differently."""
+    interrupt(corpus, tmp_path / "c", "token", at=9)
+    manifest = json.loads((tmp_path / "c/cache.json").read_text())
+    manifest["blocks"][1]["digest"] = "0" * 64
+    (tmp_path / "c/cache.json").write_text(json.dumps(manifest))
+    with pytest.raises(FormatError, match=r"000001\.safetensors.*choose another --out"):
         cache_activations(FakeSubject(), fake_coder(), corpus, tmp_path / "c", options("token"))
 
 
