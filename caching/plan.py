@@ -13,6 +13,7 @@ import numpy as np
 from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
 from autointerp.progress import Silent
+from autointerp.subjects import tokenize_rows
 from caching.blocks import plan_blocks
 from caching.encode import encode_block
 from caching.memory import SLACK, Resident
@@ -59,7 +60,7 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     assert settings.batch_tokens is not None
     lengths = np.asarray(corpus.lengths, np.int64)
     rows = _spread(lengths, settings.batch_tokens)
-    sample = subject.tokenize(corpus.texts(rows))
+    sample = tokenize_rows(subject, corpus, rows)
     if not (n_sampled := sum(len(s.ids) for s in sample)):
         raise UsageError("the corpus holds no token")
     pairs = [(target.coder, replace(settings, hook=target.hook)) for target in targets]

@@ -18,6 +18,7 @@ from autointerp.errors import FormatError, UsageError
 from autointerp.files import digest_file, write_json
 from autointerp.locks import locked
 from autointerp.progress import Observer, Silent, Stage
+from autointerp.subjects import tokenize_rows
 from caching.blocks import plan_blocks, write_block
 from caching.compact import compact
 from caching.encode import encode_block
@@ -150,7 +151,7 @@ def _encode_blocks(subject: Subject, runs: Sequence[_Run], corpus: Corpus, obser
         for index, (first, last) in enumerate(plan[done:], done):
             behind = [run for run in todo if len(run.manifest["blocks"]) == index]
             reached = behind[0].manifest["n_tokens"]
-            sequences = _within(subject.tokenize(corpus.texts(range(first, last))), reached, settings)
+            sequences = _within(tokenize_rows(subject, corpus, range(first, last)), reached, settings)
             if not sequences:
                 break
             if reached + sum(len(s.ids) for s in sequences) > MAX_TOKENS:
@@ -180,7 +181,7 @@ def _mend_blocks(subject: Subject, run: _Run, plan: list[tuple[int, int]], corpu
             raise FormatError(path, f"the block of sequences {first}:{last}", f"{block['first']}:{block['last']}")
         if not path.exists() or digest_file(path) != block["digest"]:
             log.warning("%s is missing or damaged: it is made again", path)
-            sequences = subject.tokenize(corpus.texts(range(first, block["last"])))
+            sequences = tokenize_rows(subject, corpus, range(first, block["last"]))
             base = first if run.settings.level == "sequence" else reached
             targets = [(run.coder, run.settings)]
             (tensors,) = encode_block(subject, targets, sequences, base, Silent(), Resident())

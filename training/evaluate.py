@@ -7,7 +7,7 @@ import torch
 
 from autointerp.coders import SparseCoder
 from autointerp.progress import Observer
-from autointerp.subjects import Subject
+from autointerp.subjects import Subject, tokenize_rows
 from training.stream import CHUNK, Sequences, states_of
 
 MAX_ROWS = 200_000  # enough for FVU to three digits
@@ -43,7 +43,7 @@ def evaluate(
     total = torch.zeros(coder.d_in, dtype=torch.float64, device=coder.b_dec.device)
     fired = torch.zeros(coder.n_features, dtype=torch.bool, device=coder.b_dec.device)
     for start in range(0, len(rows), CHUNK):
-        tokens = subject.tokenize(corpus.texts(rows[start : start + CHUNK].tolist()))
+        tokens = tokenize_rows(subject, corpus, rows[start : start + CHUNK].tolist())
         x = states_of(subject, [t.ids for t in tokens], hook, level).to(coder.b_dec.device)
         if not len(x):
             continue

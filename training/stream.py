@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autointerp.errors import AutointerpError, UsageError
 from autointerp.progress import Observer, Silent
-from autointerp.subjects import Subject, iter_states
+from autointerp.subjects import Subject, iter_states, tokenize_rows
 
 CHUNK = 64  # sequences tokenised at a time
 
@@ -100,7 +100,7 @@ class ActivationStream:
                     break
                 epoch, start = epoch + 1, 0
             chunk = self._order(epoch)[start : start + CHUNK]
-            for row, tokens in zip(chunk, self.subject.tokenize(self.corpus.texts(chunk.tolist())), strict=True):
+            for row, tokens in zip(chunk, tokenize_rows(self.subject, self.corpus, chunk.tolist()), strict=True):
                 if size >= self.capacity:
                     break
                 start += 1

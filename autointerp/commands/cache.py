@@ -17,7 +17,7 @@ class Config:
     """Encode a corpus with a subject and a coder into an activation cache; an interrupted run continues."""
 
     subject: str
-    """Model under study: planted-esm, a fair-esm name, a .pt file, a Hugging Face name or folder;
+    """Model under study: planted-esm, a fair-esm name, a .pt file, a Hugging Face name or folder, embeddings:FOLDER;
     ?random=SEED after it: the same architecture, untrained."""
     hook: str
     """Place in the subject, e.g. layer:3, blocks.2.hook_resid_post or a module path; several with commas."""

@@ -14,7 +14,7 @@ class Places:
     """What to train on, and where to write."""
 
     subject: str
-    """Model under study: planted-esm, a fair-esm name, a .pt file, a Hugging Face name or folder."""
+    """Model under study: planted-esm, a fair-esm name, a .pt file, a Hugging Face name or folder, embeddings:FOLDER."""
     hook: str
     """Place in the subject, e.g. layer:3, blocks.2.hook_resid_post or a module path."""
     corpus: Path

@@ -9,7 +9,7 @@ from typing import Any
 from autointerp.errors import FormatError, UsageError, missing
 from autointerp.registry import Registry
 from autointerp.subjects.protocol import Hook, Subject, Tokens
-from autointerp.subjects.stream import iter_states
+from autointerp.subjects.stream import iter_states, tokenize_rows
 from autointerp.subjects.windows import Window, make_batches, plan_windows
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     "make_batches",
     "plan_windows",
     "subject",
+    "tokenize_rows",
 ]
 
 PLANTED = "planted-esm"
+EMBEDDINGS = "embeddings:"
 ESM2_NAMES = ("esm2_t6_8M_UR50D", "esm2_t12_35M_UR50D", "esm2_t30_150M_UR50D", "esm2_t33_650M_UR50D",
               "esm2_t36_3B_UR50D", "esm2_t48_15B_UR50D")  # fmt: skip
 
@@ -46,7 +48,8 @@ def load_subject(
     ----------
     name_or_path : ``planted-esm`` (the package's own), a fair-esm name (``esm2_t6_8M_UR50D``, downloaded on first use),
         a fair-esm ``.pt``, a Hugging Face folder or name, or a plug-in's name. A :class:`Subject` is returned as it is.
-        ``NAME?random=SEED`` is the same architecture with untrained weights, a control.
+        ``NAME?random=SEED`` is the same architecture with untrained weights, a control. ``embeddings:FOLDER`` reads
+        states that were computed elsewhere (:class:`~autointerp.subjects.embeddings.Embeddings`).
     device : ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
     dtype : of weights and states: ``float32``, ``bfloat16`` or ``float16``.
     context_length : content tokens a window may hold, at most the model's own limit (the default).
@@ -69,6 +72,11 @@ def load_subject(
             from autointerp.subjects.untrained import untrained
         base = load_subject(name, device=device, dtype=dtype, context_length=context_length)
         return untrained(base, int(seed))
+    if name.startswith(EMBEDDINGS):
+        with missing("loading a subject", "torch"):
+            from autointerp.subjects.embeddings import Embeddings
+        looked_up: Any = Embeddings(name.removeprefix(EMBEDDINGS), device=device, dtype=dtype)
+        return looked_up  # its digest is computed when it is asked for
     path = Path(name)
     if name in subject.names():
         return subject.get(name)(device=device, dtype=dtype, context_length=context_length)

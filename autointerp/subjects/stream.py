@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autointerp.errors import UsageError
-from autointerp.subjects.protocol import Subject
+from autointerp.subjects.protocol import Subject, Tokens
 from autointerp.subjects.windows import make_batches, plan_windows
 
 if TYPE_CHECKING:
     import torch
+
+
+def tokenize_rows(subject: Subject, corpus: Any, rows: Sequence[int]) -> list[Tokens]:
+    """Tokens of some sequences of a corpus; a subject that knows sequences by id has a method ``tokens_of`` for it."""
+    by_id = getattr(subject, "tokens_of", None)
+    return subject.tokenize(corpus.texts(rows)) if by_id is None else by_id(corpus, rows)
 
 
 def iter_states(
