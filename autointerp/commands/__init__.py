@@ -14,6 +14,7 @@ COMMANDS = {
     "corpus import": "make a corpus from UniProt TSV, FASTA, JSONL, text or a Hugging Face dataset",
     "train": "train a sparse coder on a subject's layer",
     "cache": "encode a corpus and cache every feature's activations",
+    "convert": "write a cache for delphi, or read one of delphi's or the protein seed's",
     "run": "explain features with an LLM and score the explanations",
     "report": "tables and figures of one run: HTML, CSV, Parquet",
     "inspect": "say what a corpus, cache, coder or run folder holds",

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from tyro.conf import Positional
 
-from autointerp.errors import FormatError
+from autointerp.commands.terminal import decades
+from autointerp.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from autointerp.cache import ActivationCache
 
 
 @dataclass(frozen=True)
 class Config:
-    """Say what a corpus, cache, coder or run folder holds."""
+    """Say what a corpus, cache, coder or run folder holds, or show one feature of a cache."""
 
     path: Annotated[Path, Positional]
     """The folder."""
     verify: bool = False
     """Compare a cache's files with their checksums."""
+    feature: int | None = None
+    """Show the contexts in which this feature of a cache fires most; needs --corpus."""
+    corpus: Path | None = None
+    """Folder of the corpus that was cached: it holds the text."""
+    n: int = 10
+    """Contexts shown."""
+    context: int = 48
+    """Tokens of a context."""
+    color: bool = False
+    """Colours even if the output is no terminal, or NO_COLOR is set."""
 
     POSITIONAL: ClassVar[bool] = True
 
 
 def run(config: Config) -> int:
     """Print the description; 1 if ``--verify`` finds damage."""
+    if config.feature is not None:
+        return _show(config, config.feature)
     print(describe(config.path))
     if not config.verify:
         return 0
@@ -35,6 +51,24 @@ def run(config: Config) -> int:
     problems = ActivationCache.open(config.path).verify()
     print("\n".join(problems) or "every file matches its checksum")
     return 1 if problems else 0
+
+
+def _show(config: Config, feature: int) -> int:
+    """Print one feature's numbers and contexts."""
+    from autointerp.cache import ActivationCache
+    from autointerp.commands.contexts import lines
+    from autointerp.commands.terminal import colourful
+    from autointerp.corpus import Corpus
+
+    cache = ActivationCache.open(config.path)
+    if config.corpus is None:
+        raise UsageError("--feature needs --corpus DIR: a cache holds token ids, the text is in the corpus")
+    if config.n < 1 or config.context < 1:
+        raise UsageError(f"--n {config.n}, --context {config.context}: both must be at least 1")
+    corpus = Corpus.open(config.corpus)
+    for line in lines(cache, corpus, feature, config.n, config.context, config.color or colourful()):
+        print(line)
+    return 0
 
 
 def describe(path: Path) -> str:
@@ -86,7 +120,8 @@ def _cache(path: Path) -> Iterable[tuple[str, object]]:
     state = "" if cache.complete else " — unfinished: the same `autointerp cache` command continues it"
     yield "cache", f"{path}, level {cache.level}{state}"
     yield "subject", f"{m['subject']['name']} at {m['subject']['hook']}, {m['subject']['dtype']}"
-    yield "coder", f"{coder['architecture']}, {coder['d_in']} → {cache.n_features:,} features, k {coder['k']}"
+    k = f", k {coder['k']}" if coder["k"] else ""
+    yield "coder", f"{coder['architecture']}, {coder['d_in'] or '?'} → {cache.n_features:,} features{k}"
     yield "tokens", f"{cache.n_tokens:,} in {cache.n_sequences:,} sequences"
     per_token = m["n_activations"] / max(cache.n_sequences if cache.level == "sequence" else cache.n_tokens, 1)
     yield "activations", f"{m['n_activations']:,} ({per_token:.1f} a {cache.level}, {m['value_dtype']})"
@@ -97,10 +132,19 @@ def _cache(path: Path) -> Iterable[tuple[str, object]]:
         total = cache.n_sequences if cache.level == "sequence" else cache.n_tokens
         dense = int((count > 0.1 * total).sum())
         yield "features", f"{(count > 0).sum():,} alive, {(count == 0).sum():,} dead, {dense:,} fire on more than 10 %"
-        edges = [-np.inf, -5, -4, -3, -2, -1, np.inf]
-        counts = np.histogram(cache.statistics["log10_frequency"][count > 0], edges)[0]
-        names = ["< 1e-5", "1e-5", "1e-4", "1e-3", "1e-2", "≥ 1e-1"]
-        yield "frequency", ", ".join(f"{name}: {n:,}" for name, n in zip(names, counts, strict=True))
+        if count.any():
+            yield from _alive(cache, np.flatnonzero(count), total)
+
+
+def _alive(cache: ActivationCache, alive: np.ndarray, total: int, n: int = 5) -> Iterator[tuple[str, object]]:
+    """The histogram of the frequencies of the features ``alive``, and the first ``n`` by frequency and by maximum."""
+    yield "frequency", f"share of {cache.level}s, alive features"
+    yield from (("", line) for line in decades(cache.statistics["log10_frequency"][alive]))
+    count, peak = cache.statistics["count"], cache.statistics["max"]
+    for name, key in (("most frequent", count), ("strongest", peak)):
+        for place, feature in enumerate(alive[np.argsort(-key[alive].astype(np.float64), kind="stable")[:n]].tolist()):
+            share = f"{count[feature] / total:.3%}"
+            yield "" if place else name, f"{feature:>8}  {share:>8} of {cache.level}s, max {peak[feature]:.4g}"
 
 
 def _coder(path: Path) -> Iterable[tuple[str, object]]:

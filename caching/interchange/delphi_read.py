@@ -6,7 +6,6 @@ blocks of any other run.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from autointerp.cache import ActivationCache
-from autointerp.cache.layout import BLOCKS, FORMAT, MANIFEST, VERSION, token_dtype
+from autointerp.cache.layout import token_dtype
 from autointerp.corpus import Corpus
 from autointerp.errors import FormatError, UsageError
-from autointerp.files import digest_file, read_json, write_json
+from autointerp.files import digest_file, read_json
 from autointerp.progress import Observer, Stage
-from caching.blocks import count_sequences, feature_major, write_block
-from caching.compact import compact
+from caching.blocks import count_sequences, write_block
 from caching.interchange.delphi_folder import CONFIG, Contexts, Shard, find_shards
+from caching.interchange.finish import by_feature, finish
 from caching.interchange.staging import staged
 from caching.interchange.vocabulary import Vocabulary
 
@@ -80,10 +79,8 @@ def read_delphi(
     with staged(Path(out)) as cache_folder, staged(Path(corpus_out)) as corpus_folder:
         corpus, ends = _write_corpus(corpus_folder, contexts, vocabulary, group_by, folder.name)
         blocks, dropped = _write_blocks(cache_folder, shards, contexts, ends, observer)
-        manifest = _manifest(folder.name, config, shards, contexts, vocabulary, corpus) | blocks
-        manifest = compact(cache_folder, manifest, shard_activations, observer)
-        write_json(cache_folder / MANIFEST, manifest)
-        shutil.rmtree(cache_folder / BLOCKS)
+        facts = _facts(folder.name, config, shards, contexts, vocabulary) | blocks
+        finish(cache_folder, facts, corpus, shard_activations, observer)
     return Read(ActivationCache.open(out), Corpus.open(corpus_out), contexts.n_special, dropped)
 
 
@@ -141,24 +138,28 @@ def _codes(shard: Shard, contexts: Contexts, rank: np.ndarray, dtype: np.dtype) 
     """A shard as a matrix (tokens, its latents) of the values' bits, and its activations at special tokens."""
     tensors, path = shard.file.map(), shard.file.path
     limits = (len(contexts), contexts.length, shard.last - shard.first + 1)
-    columns = [tensors["locations"][:, i].astype(np.int64) for i in range(3)]
-    for name, column, limit in zip(("contexts", "positions", "latents"), columns, limits, strict=True):
+    context, position, latent = tensors["locations"].T
+    columns = {"contexts": context, "positions": position, "latents": latent}
+    for (name, column), limit in zip(columns.items(), limits, strict=True):
         if len(column) and not 0 <= column.min() <= column.max() < limit:
             raise FormatError(path, f"{name} 0 … {limit - 1}", f"{column.min()} … {column.max()}")
     with np.errstate(over="ignore"):
         value = tensors["activations"].astype(dtype)
     if not np.all(np.isfinite(value) & (value >= 0)):
         raise FormatError(path, "activations that are finite and not negative", f"{value.min()} … {value.max()}")
-    place = columns[0] * contexts.length + columns[1]
+    place = context.astype(np.int64)
+    place *= contexts.length
+    place += position.astype(np.int64)
     inside = contexts.content[place]
     kept = np.flatnonzero(inside & (value > 0))
     token = rank[place[kept]]
+    del place  # these arrays are what reading takes of memory
     if np.any(token[1:] < token[:-1]):
         order = np.argsort(token, kind="stable")
         kept, token = kept[order], token[order]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(token, minlength=contexts.n_tokens))])
     bits = value[kept].view(f"u{dtype.itemsize}")
-    codes = csr_array((bits, columns[2][kept], indptr), (contexts.n_tokens, limits[2]))
+    codes = csr_array((bits, latent[kept].astype(np.int32), indptr), (contexts.n_tokens, limits[2]))
     return codes, len(inside) - int(np.count_nonzero(inside))
 
 
@@ -166,10 +167,7 @@ def _block(
     shard: Shard, codes: csr_array, offsets: np.ndarray, n_features: int, dtype: np.dtype
 ) -> dict[str, np.ndarray]:
     """The tensors of a block in which all features but the shard's are silent."""
-    indptr, token, bits = feature_major(codes)
-    feature = np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
-    if np.any((token[1:] == token[:-1]) & (feature[1:] == feature[:-1])):
-        raise FormatError(shard.file.path, "each activation once", "one given twice")
+    indptr, token, bits = by_feature(codes, shard.file.path)
     sequences = np.zeros(n_features, np.int64)
     sequences[shard.first : shard.last + 1] = count_sequences(indptr, token, offsets)
     return {
@@ -180,20 +178,12 @@ def _block(
     }
 
 
-def _manifest(
-    hookpoint: str,
-    config: dict[str, Any],
-    shards: list[Shard],
-    contexts: Contexts,
-    vocabulary: Vocabulary,
-    corpus: Corpus,
+def _facts(
+    hookpoint: str, config: dict[str, Any], shards: list[Shard], contexts: Contexts, vocabulary: Vocabulary
 ) -> dict[str, Any]:
-    """``cache.json`` before compaction; None where delphi does not say."""
+    """What ``cache.json`` says of the source; None where delphi does not say."""
     files = {shard.file.path.name: digest_file(shard.file.path) for shard in shards}
     return {
-        "format": FORMAT,
-        "version": VERSION,
-        "complete": False,
         "level": "token",
         "pooling": None,
         "subject": {
@@ -207,12 +197,5 @@ def _manifest(
         },
         "special_tokens": {"rule": "left out by id", "ids": dict(vocabulary.special)},
         "coder": {"digest": None, "architecture": "unknown", "d_in": None, "k": None},
-        "corpus": {"digest": corpus.digest, "kind": corpus.kind, "n_sequences": len(corpus)},
         "settings": {"hook": hookpoint, "level": "token", "source": {"format": "delphi", "files": files}},
-        "n_sequences": len(contexts),
-        "n_tokens": contexts.n_tokens,
-        "n_activations": 0,
-        "tokens": None,
-        "shards": [],
-        "files": [],
     }

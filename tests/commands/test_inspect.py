@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autointerp.commands import main
@@ -34,7 +35,32 @@ def test_a_cache(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["tokens"] == "11,520 in 240 sequences"
     assert facts["activations"].startswith(f"{sum(counts):,} (")
     assert facts["features"] == f"{len(MOTIFS) + N_NOISE} alive, 1 dead, 0 fire on more than 10 %"
-    assert facts["frequency"] == f"< 1e-5: 0, 1e-5: 0, 1e-4: 0, 1e-3: {len(MOTIFS) + N_NOISE}, 1e-2: 0, ≥ 1e-1: 0"
+
+
+def test_frequencies_and_top_features(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(study / "cache")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cache = planted_loader(study).cache
+    counts = np.array([len(cache[f][0]) for f in range(cache.n_features)])
+    peaks = np.array([cache[f][1].max(initial=0) for f in range(cache.n_features)])
+    first = next(i for i, line in enumerate(lines) if line.startswith("frequency"))
+    found = {}
+    for line in lines[first + 1 :]:
+        if match := re.match(r" +10\^(\S+) +… 10\^(\S+) +(\d+)", line):
+            low, high, n = (float(x) for x in match.groups())
+            found[low] = n
+            share = counts[counts > 0] / cache.n_tokens
+            assert n == ((share >= 10**low) & (share < 10**high)).sum()
+    assert sum(found.values()) == (counts > 0).sum()
+    assert lines[first + 1].count("█") <= 40
+    assert max(line.count("█") for line in lines) == 40
+    for name, key in (("most frequent", counts), ("strongest", peaks)):
+        start = next(i for i, line in enumerate(lines) if line.startswith(name))
+        shown = [line.removeprefix(name).split() for line in lines[start : start + 5]]
+        expected = sorted(range(len(key)), key=lambda f: (-key[f], f))[:5]
+        assert [int(words[0]) for words in shown] == expected
+        assert [float(words[-1]) for words in shown] == [float(f"{peaks[f]:.4g}") for f in expected]
+        assert [words[1] for words in shown] == [f"{counts[f] / cache.n_tokens:.3%}" for f in expected]
 
 
 def test_verify_finds_damage(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
     [
         (
             "runn",
-            "unknown command 'runn'; valid: cache, corpus import, demo, inspect, report, run, train (did you mean",
+            "unknown command 'runn'; valid: cache, convert, corpus import, demo, inspect, report, run, train (did you",
         ),
         ("corpus", "unknown command 'corpus'"),
         ("corpus imprt x", "unknown command 'corpus imprt'"),

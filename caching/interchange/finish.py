@@ -1,0 +1,59 @@
+"""What every importer does: codes by feature, and from its blocks to a finished cache."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from autointerp.cache.layout import BLOCKS, FORMAT, MANIFEST, VERSION
+from autointerp.corpus import Corpus
+from autointerp.errors import FormatError
+from autointerp.files import write_json
+from autointerp.progress import Observer
+from caching.blocks import feature_major
+from caching.compact import compact
+
+
+def by_feature(codes: csr_array, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """:func:`caching.blocks.feature_major` of what the file at ``path`` holds.
+
+    Raises
+    ------
+    FormatError : a feature has two activations in one row.
+    """
+    indptr, row, bits = feature_major(codes)
+    feature = np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
+    if np.any((row[1:] == row[:-1]) & (feature[1:] == feature[:-1])):
+        raise FormatError(path, "each activation once", "one given twice")
+    return indptr, row, bits
+
+
+def finish(
+    folder: Path, facts: dict[str, Any], corpus: Corpus, shard_activations: int, observer: Observer | None
+) -> None:
+    """Compact the blocks in ``folder`` and write the manifest.
+
+    Parameters
+    ----------
+    facts : the fields of ``cache.json`` that only the importer knows, ``blocks`` among them; None for what is unknown.
+    shard_activations : as in :func:`caching.compact.compact`.
+    """
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "complete": False,
+        **facts,
+        "corpus": {"digest": corpus.digest, "kind": corpus.kind, "n_sequences": len(corpus)},
+        "n_sequences": len(corpus),
+        "n_tokens": sum(block["n_tokens"] for block in facts["blocks"]),
+        "n_activations": 0,
+        "tokens": None,
+        "shards": [],
+        "files": [],
+    }
+    write_json(folder / MANIFEST, compact(folder, manifest, shard_activations, observer))
+    shutil.rmtree(folder / BLOCKS)
