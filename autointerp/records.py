@@ -31,7 +31,7 @@ class Example:
     ends : (n_tokens,) end of each token in ``text``, in characters, ascending.
     activations : (n_tokens,) float32, 0 where the feature is silent.
     group : cluster of the sequence; explain and test never share one.
-    kind : ``"activating"``, or the kind of negative (``"random"``).
+    kind : ``"activating"``, or the kind of negative (``"random"``, ``"near-miss"``, ``"neighbour"``, ``"family"``).
     quantile : 0 (weakest) … n_quantiles − 1 (strongest) for activating contexts, −1 for negatives.
     length : tokens of the whole sequence.
     metadata : the sequence's metadata columns.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autointerp.errors import UsageError
+from autointerp.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from autointerp.features import FeatureLoader
     from autointerp.pipeline import RunReport
     from autointerp.records import Explainer, Scorer
@@ -57,7 +59,15 @@ class Config:
     contexts: Literal["centred", "fixed"] = "centred"
     """Contexts centred on the peak, or fixed windows."""
     sampler: str = "quantiles"
-    """How the explainer's contexts are sampled: quantiles, top, random, mix."""
+    """How the explainer's contexts are sampled: quantiles, top, random, mix, importance, even, blocks, bins."""
+    test_sampler: str = "quantiles"
+    """How the scorers' contexts are sampled."""
+    negatives: str = "random"
+    """Kinds of non-activating contexts in equal shares, separated by commas: random, near-miss, neighbour, family."""
+    neighbours: Path | None = None
+    """For --negatives neighbour: a .npy of (n_features, k) near features, the nearest first."""
+    family: str | None = None
+    """For --negatives family: the metadata column that holds a sequence's family, instead of its group."""
     min_examples: int = 10
     """Contexts of a kind on a side below which a feature is skipped."""
     seed: int = 0
@@ -140,9 +150,26 @@ def make_loader(config: Config) -> FeatureLoader:
         context=config.context,
         contexts=config.contexts,
         sampler=config.sampler,
+        test_sampler=config.test_sampler,
+        negatives=[name.strip() for name in config.negatives.split(",") if name.strip()],
+        neighbours=None if config.neighbours is None else _read_array(config.neighbours),
+        family=config.family,
         min_examples=config.min_examples,
         seed=config.seed,
     )
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """The array in a ``.npy`` file, never unpickled."""
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FormatError(path, "a .npy array", str(error)) from None
+    if not isinstance(array, np.ndarray):
+        raise FormatError(path, "a .npy array", "an archive of arrays")
+    return array
 
 
 def parse_features(text: str | None) -> range | list[int] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from autointerp.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,43 @@ class Bins:
         result[at] = ((first < index[at]) & (before >= peak[at])) | (after > peak[at])
         return result
 
+    def around(self, positions: np.ndarray, tokens: np.ndarray, values: np.ndarray) -> Sites:
+        """Sites at given positions; a context that is silent, or that an earlier position has given, falls out.
+
+        Parameters
+        ----------
+        positions : flat token positions, in any order. tokens, values : where the feature fires, as for :meth:`active`.
+
+        Returns
+        -------
+        Sites ascending by their contexts' first token; ``peak`` is the largest activation in the context.
+        """
+        positions = self.checked(positions)
+        sequence = self.sequences_of(positions)
+        start, once = np.unique(self.extent(sequence, positions)[0], return_index=True)
+        sequence, positions = sequence[once], positions[once]
+        first, last = np.searchsorted(tokens, start), np.searchsorted(tokens, self.extent(sequence, positions)[1])
+        fires = np.flatnonzero(first < last)
+        bounds = np.stack([first[fires], last[fires]], 1).ravel()
+        peak = np.maximum.reduceat(np.append(values, 0), bounds)[::2] if len(fires) else values[:0]
+        return Sites(sequence[fires], positions[fires], peak)
+
+    def checked(self, positions: np.ndarray) -> np.ndarray:
+        """Positions that a user's callable gave, as (n,) int64.
+
+        Raises
+        ------
+        UsageError : not whole numbers in a (n,) array, or not in the cache.
+        """
+        positions = np.asarray(positions)
+        whole = positions.ndim == 1 and (np.issubdtype(positions.dtype, np.integer) or not len(positions))
+        if not whole or (len(positions) and not 0 <= positions.min() <= positions.max() < self.offsets[-1]):
+            raise UsageError(
+                f"positions of shape {positions.shape}, {positions.dtype}: flat positions are needed, whole numbers "
+                f"0 … {self.offsets[-1] - 1} in a (n,) array"
+            )
+        return positions.astype(np.int64)
+
     def extent(self, sequence: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First token of the context of each site, and the first token after it.
 
@@ -127,3 +167,10 @@ class Bins:
         start = self.offsets[sequence] + (bins - self.base[sequence]) * self.length
         stop = np.minimum(start + self.length, self.offsets[sequence + 1])
         return Sites(sequence, (start + stop) // 2, np.zeros(len(bins), np.float32))
+
+
+Constructor = Callable[[np.ndarray, np.ndarray, Bins], np.ndarray]
+"""A user's choice of activating contexts: (tokens, values, bins) -> flat positions that contexts are cut around.
+
+With centred contexts the one that begins at token ``s`` is cut around ``s + bins.length // 2``.
+"""

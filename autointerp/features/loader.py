@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, partial
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autointerp.cache.reader import ActivationCache
 from autointerp.errors import NotEnoughExamples, UsageError
-from autointerp.features.contexts import Bins, Sites
-from autointerp.features.negatives import random_silent
+from autointerp.features.contexts import Bins, Constructor, Sites
+from autointerp.features.examples import Cutter
+from autointerp.features.negatives import Negatives, Scene, draw_negatives, find_negatives
 from autointerp.features.samplers import Sampler, ascending, find_sampler
 from autointerp.features.splits import SIDES, assign_sides
+from autointerp.features.streaming import work_ahead
 from autointerp.files import digest_json
-from autointerp.records import Example, FeatureRecord, FeatureStatistics, Side, Skipped
+from autointerp.records import FeatureRecord, FeatureStatistics, Side, Skipped
 
 if TYPE_CHECKING:
     from autointerp.corpus import Corpus
@@ -34,7 +36,15 @@ class FeatureLoader:
     n_validation, split : contexts and shares of groups for explain, validation and test.
     context : tokens of a context (32); at level ``sequence`` the most tokens of a sequence that are shown (512).
     contexts : ``"centred"`` on the peak, or ``"fixed"`` windows.
-    sampler : of the explain side: ``quantiles``, ``top``, ``random``, ``mix`` or a callable; ``quantiles`` elsewhere.
+    constructor : a callable that says where a feature's activating contexts lie, instead of the peaks (``Constructor``
+        in ``contexts.py``); sides, samplers and negatives treat them as they do others.
+    sampler, test_sampler : of the explain side, and of the others: ``quantiles``, ``top``, ``random``, ``mix``,
+        ``importance``, ``even``, ``blocks``, ``blocks-legacy``, ``bins`` (see ``samplers.py``), or a callable.
+    negatives : kind of non-activating contexts, or several in equal shares: ``random``, ``near-miss``, ``neighbour``,
+        ``family`` (see ``negatives.py``), or a callable; an example's ``kind`` says which it is.
+    neighbours : (n_features, k) near features, the nearest first (``nearest_features`` finds them; a negative number
+        is none); needed for ``neighbour``.
+    family : the metadata column that holds a sequence's family, instead of its group, for ``family``.
     n_quantiles : quantiles of the peak, within a side.
     min_examples : with fewer activating or non-activating contexts than this on any side the feature is skipped.
     seed : decides the split and every draw.
@@ -56,7 +66,12 @@ class FeatureLoader:
         split: tuple[float, float, float] = (0.5, 0.0, 0.5),
         context: int | None = None,
         contexts: str = "centred",
+        constructor: Constructor | None = None,
         sampler: str | Sampler = "quantiles",
+        test_sampler: str | Sampler = "quantiles",
+        negatives: str | Negatives | Sequence[str | Negatives] = "random",
+        neighbours: np.ndarray | None = None,
+        family: str | None = None,
         n_quantiles: int = 10,
         min_examples: int = 10,
         seed: int = 0,
@@ -76,10 +91,16 @@ class FeatureLoader:
         self.cache, self.corpus, self.seed = cache, corpus, seed
         self.n_examples = {"explain": n_explain, "validation": n_validation, "test": n_test}
         self.n_non_activating, self.min_examples, self.n_quantiles = n_non_activating, min_examples, n_quantiles
-        self.samplers = {name: find_sampler(sampler if name == "explain" else "quantiles") for name in SIDES}
-        self.sampler = sampler if isinstance(sampler, str) else f"{sampler.__module__}.{sampler.__qualname__}"
-        self.context, self.split = context, split
+        self.samplers = {name: find_sampler(sampler if name == "explain" else test_sampler) for name in SIDES}
+        self.sampler, self.test_sampler = _name(sampler), _name(test_sampler)
+        self.context, self.split, self.constructor = context, split, constructor
         self._groups = corpus.groups[: cache.n_sequences]
+        self.negatives = find_negatives(negatives)
+        self._negative_names = [
+            _name(c) for c in ([negatives] if isinstance(negatives, str) or callable(negatives) else negatives)
+        ]
+        self.family, self._families = family, self._family_of_sequence(family) if "family" in self.negatives else None
+        self.neighbours = _checked_neighbours(neighbours, cache.n_features, "neighbour" in self.negatives)
         self._side_of_sequence = assign_sides(self._groups, split, seed)
         for share, (side, n) in zip(split, self.n_examples.items(), strict=True):
             if n and not share:
@@ -104,10 +125,13 @@ class FeatureLoader:
         # once, and not at every comparison: flat positions are int64, and NumPy is slow at float16
         tokens, values = tokens.astype(np.int64), values.astype(np.float32)
         active, sites = self._bins.active(tokens, values)
+        fires_in, largest = sites.sequence, values.max()
+        if self.constructor is not None:
+            sites = self._bins.around(self.constructor(tokens, values, self._bins), tokens, values)
         order = ascending(sites.peak.astype(dtype))
         side_of_site = self._side_of_sequence[sites.sequence[order]]
         sides = {
-            name: self._side(feature, code, sites.take(order[side_of_site == code]), active, tokens, values)
+            name: self._side(feature, code, sites.take(order[side_of_site == code]), active, tokens, values, largest)
             for code, name in enumerate(SIDES)
             if self.n_examples[name]
         }
@@ -116,18 +140,31 @@ class FeatureLoader:
             sides["explain"],
             sides.get("validation", Side()),
             sides["test"],
-            self._statistics(tokens, values, sites.sequence),
+            self._statistics(values, largest, fires_in),
             modality=self.corpus.kind,
             level=self.cache.level,
         )
 
     def iterate(self, features: Iterable[int] | None = None) -> Iterator[FeatureRecord | Skipped]:
         """Records of ``features`` (all by default), a :class:`Skipped` where there are too few examples."""
-        for feature in range(len(self)) if features is None else features:
-            try:
-                yield self[int(feature)]
-            except NotEnoughExamples as error:
-                yield Skipped(error.feature, error.what, error.have, error.need)
+        return map(self._record_or_skipped, range(len(self)) if features is None else features)
+
+    def stream(
+        self, features: Iterable[int] | None = None, *, ahead: int = 8
+    ) -> AsyncGenerator[FeatureRecord | Skipped]:
+        """As :meth:`iterate`, made in a thread, up to ``ahead`` records before they are taken.
+
+        The event loop is never blocked. Close it if you leave it early (``contextlib.aclosing``): that waits for the
+        record under way, so that no thread goes on reading the cache.
+        """
+        _at_least(1, ahead=ahead)
+        return work_ahead(self._record_or_skipped, range(len(self)) if features is None else features, ahead)
+
+    def _record_or_skipped(self, feature: int) -> FeatureRecord | Skipped:
+        try:
+            return self[int(feature)]
+        except NotEnoughExamples as error:
+            return Skipped(error.feature, error.what, error.have, error.need)
 
     def draw(self, n: int, seed: int = 0) -> Iterator[FeatureRecord | Skipped]:
         """A seeded draw over all features that goes on until ``n`` eligible ones are found; skipped ones come along."""
@@ -149,7 +186,12 @@ class FeatureLoader:
             "split": list(self.split),
             "context": self.context,
             "contexts": "centred" if self.centred else "fixed",
+            "constructor": None if self.constructor is None else _name(self.constructor),
             "sampler": self.sampler,
+            "test_sampler": self.test_sampler,
+            "negatives": self._negative_names,
+            "neighbours": None if self.neighbours is None else digest_json(self.neighbours.tolist()),
+            "family": self.family,
             "n_quantiles": self.n_quantiles,
             "min_examples": self.min_examples,
             "seed": self.seed,
@@ -162,112 +204,117 @@ class FeatureLoader:
         return Bins(self.cache.offsets, self.context, self.centred)
 
     @cached_property
+    def _cutter(self) -> Cutter:
+        return Cutter(self.cache, self.corpus, self._bins, self.context)
+
+    @cached_property
+    def _on_side(self) -> list[np.ndarray]:
+        """Per side, whether a sequence is on it; one without tokens (at level ``sequence``) cannot be shown."""
+        shown = np.diff(self.cache.offsets) > 0
+        return [shown & (self._side_of_sequence == code) for code in range(len(SIDES))]
+
+    @cached_property
     def _bins_of_side(self) -> list[np.ndarray]:
-        """Ids of the bins on each side; a sequence without tokens (at level ``sequence``) cannot be shown."""
-        sequence = np.repeat(np.arange(self.cache.n_sequences), np.diff(self._bins.base))
-        side = np.where(np.diff(self.cache.offsets) > 0, self._side_of_sequence, -1)[sequence]
-        return [np.flatnonzero(side == code) for code in range(len(SIDES))]
+        """Ids of the bins on each side."""
+        counts = np.diff(self._bins.base)
+        return [np.flatnonzero(np.repeat(on_side, counts)) for on_side in self._on_side]
+
+    def _family_of_sequence(self, column: str | None) -> np.ndarray:
+        """(n_sequences,) number of the group, or of the value of a metadata column; -1 where it is empty."""
+        if column is None:
+            return np.unique(self._groups, return_inverse=True)[1]
+        values = self.corpus.column(column).to_pylist()[: self.cache.n_sequences]
+        if any(isinstance(v, list) for v in values):
+            raise UsageError(f"family {column!r}: its values are lists; a column with one family a sequence is needed")
+        number = {v: i for i, v in enumerate(dict.fromkeys(v for v in values if v not in (None, "")))}
+        return np.array([number.get(v, -1) for v in values])
+
+    def _sites_of(self, feature: int) -> Sites:
+        tokens, values = self.cache[feature]
+        if not len(tokens):
+            return Sites(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        return self._bins.active(tokens.astype(np.int64), values.astype(np.float32))[1]
 
     def _side(
-        self, feature: int, code: int, sites: Sites, active: np.ndarray, tokens: np.ndarray, values: np.ndarray
+        self,
+        feature: int,
+        code: int,
+        sites: Sites,
+        active: np.ndarray,
+        tokens: np.ndarray,
+        values: np.ndarray,
+        largest: np.float32,
     ) -> Side:
         """One side's examples; ``sites`` ascend by peak, so that a site's rank is its index."""
         rng = np.random.default_rng([self.seed, feature, code])
         name = SIDES[code]
         if len(sites) < self.min_examples:
             raise NotEnoughExamples(feature, len(sites), self.min_examples, f"activating contexts on the {name} side")
-        chosen = np.sort(self.samplers[name](sites.peak, self.n_examples[name], self.n_quantiles, rng))[::-1]
-        silent = random_silent(self._bins, self._bins_of_side[code], active, tokens, self.n_non_activating, rng)
-        if len(silent) < (need := min(self.min_examples, self.n_non_activating)):
-            raise NotEnoughExamples(feature, len(silent), need, f"non-activating contexts on the {name} side")
-        shown, kinds = sites.take(chosen).join(silent), ["activating"] * len(chosen) + ["random"] * len(silent)
-        quantile = np.append(chosen * self.n_quantiles // len(sites), np.full(len(silent), -1))
-        examples = tuple(self._examples(shown, kinds, quantile, tokens, values))
+        n = self.n_examples[name]
+        chosen = np.sort(self.samplers[name](sites.peak / largest, n, self.n_quantiles, rng))[::-1]
+        if len(chosen) < (need := min(self.min_examples, n)):
+            raise NotEnoughExamples(feature, len(chosen), need, f"activating contexts drawn on the {name} side")
+        scene = Scene(
+            feature,
+            self._bins,
+            tokens,
+            values,
+            active,
+            self._bins_of_side[code],
+            self._on_side[code],
+            sites,
+            chosen,
+            None if self.neighbours is None else self.neighbours[feature],
+            self._families,
+            self._sites_of,
+        )
+        shown, kinds = sites.take(chosen), ["activating"] * len(chosen)
+        for kind, (found, share) in draw_negatives(scene, self.negatives, self.n_non_activating, rng).items():
+            if len(found) < (need := min(self.min_examples, share)):
+                what = "non-activating" if kind == "random" else kind
+                raise NotEnoughExamples(feature, len(found), need, f"{what} contexts on the {name} side")
+            shown, kinds = shown.join(found), kinds + [kind] * len(found)
+        quantile = np.append(chosen * self.n_quantiles // len(sites), np.full(len(shown) - len(chosen), -1))
+        examples = tuple(self._cutter.examples(shown, kinds, quantile, tokens, values))
         return Side(examples[: len(chosen)], examples[len(chosen) :])
 
-    def _examples(
-        self, sites: Sites, kinds: list[str], quantile: np.ndarray, tokens: np.ndarray, values: np.ndarray
-    ) -> Iterator[Example]:
-        base, after = self.cache.offsets[sites.sequence], self.cache.offsets[sites.sequence + 1]
-        if self.by_sequence:
-            start, stop = base, np.minimum(after, base + self.context)
-            activations = np.broadcast_to(sites.peak[:, None], (len(sites), self.context))
-        else:
-            start, stop = self._bins.extent(sites.sequence, sites.position)
-            activations = self._activations(start, stop, tokens, values)
-        # lists of Python numbers and `map`: 200 examples a feature are most of the loader's time
-        rows, first, size = sites.sequence.tolist(), (start - base).tolist(), (stop - start).tolist()
-        texts, ends = self._cut(rows, first, size, base.tolist())
-        strength = [a if n == self.context else a[:n] for a, n in zip(activations, size, strict=True)]
-        groups, lengths = self._groups[sites.sequence].tolist(), (after - base).tolist()
-        metadata = map(partial(_Metadata, self.corpus), rows)
-        return map(Example, rows, first, texts, ends, strength, groups, kinds, quantile.tolist(), lengths, metadata)
-
-    def _cut(
-        self, rows: list[int], first: list[int], size: list[int], base: list[int]
-    ) -> tuple[list[str], list[np.ndarray]]:
-        """Texts of ``size`` tokens from ``first`` on, of sequences that begin at flat ``base``; and their ends."""
-        text, ends = self.corpus.text, self.cache.ends
-        if ends is None:
-            full = self._residue_ends
-            texts = [text(row)[a : a + n] for row, a, n in zip(rows, first, size, strict=True)]
-            return texts, [full if n == self.context else full[:n] for n in size]
-        texts, cuts = [], []
-        for row, a, n, origin in zip(rows, first, size, base, strict=True):
-            left = int(ends[origin + a - 1]) if a else 0
-            cuts.append(ends[origin + a : origin + a + n].astype(np.int64) - left)
-            texts.append(text(row)[left : left + int(cuts[-1][-1])])
-        return texts, cuts
-
-    @cached_property
-    def _residue_ends(self) -> np.ndarray:
-        ends = np.arange(1, self.context + 1)
-        ends.setflags(write=False)  # shared by all examples
-        return ends
-
-    def _activations(self, start: np.ndarray, stop: np.ndarray, tokens: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """(n_contexts, context) float32, 0 where the feature is silent."""
-        dense = np.zeros((len(start), self.context), np.float32)
-        first, last = np.searchsorted(tokens, start), np.searchsorted(tokens, stop)
-        counts = last - first
-        source = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        row = np.repeat(np.arange(len(start)), counts)
-        dense[row, tokens[source] - start[row]] = values[source]
-        return dense
-
-    def _statistics(self, tokens: np.ndarray, values: np.ndarray, sequences: np.ndarray) -> FeatureStatistics:
+    def _statistics(self, values: np.ndarray, largest: np.float32, sequences: np.ndarray) -> FeatureStatistics:
         total = self.cache.n_sequences if self.by_sequence else self.cache.n_tokens
         distinct = sequences[np.concatenate([[True], np.diff(sequences) > 0])]
         groups = np.sort(self._groups[distinct])  # not np.unique, which is slower by far
         return FeatureStatistics(
-            count=len(tokens),
-            max=float(values.max()),
+            count=len(values),
+            max=float(largest),
             mean=float(values.mean(dtype=np.float64)),
-            frequency=len(tokens) / total,
+            frequency=len(values) / total,
             n_sequences=len(distinct),
             n_groups=1 + int(np.count_nonzero(np.diff(groups))),
         )
+
+
+def _name(choice: str | Callable[..., Any]) -> str:
+    """What the settings call a choice: its name, or where a user's own callable is defined."""
+    if isinstance(choice, str):
+        return choice
+    named = choice if hasattr(choice, "__qualname__") else type(choice)  # an object that can be called has no name
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _checked_neighbours(neighbours: np.ndarray | None, n_features: int, needed: bool) -> np.ndarray | None:
+    if neighbours is None:
+        if needed:
+            raise UsageError("negatives 'neighbour' need neighbours=, e.g. nearest_features(decoder vectors, k=10)")
+        return None
+    neighbours = np.asarray(neighbours)
+    right = neighbours.ndim == 2 and len(neighbours) == n_features and np.issubdtype(neighbours.dtype, np.integer)
+    if not right or not neighbours.size or neighbours.max() >= n_features:
+        raise UsageError(
+            f"neighbours of shape {neighbours.shape}, {neighbours.dtype}: ({n_features}, k) features are needed"
+        )
+    return neighbours.astype(np.int64)
 
 
 def _at_least(least: int, **settings: int) -> None:
     for name, value in settings.items():
         if value < least:
             raise UsageError(f"{name} {value}: must be at least {least}")
-
-
-class _Metadata(Mapping[str, Any]):
-    """A sequence's metadata, read from the corpus when looked at."""
-
-    __slots__ = ("_corpus", "_row")
-
-    def __init__(self, corpus: Corpus, row: int) -> None:
-        self._corpus, self._row = corpus, row
-
-    def __getitem__(self, key: str) -> Any:
-        return self._corpus.metadata(self._row)[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._corpus.metadata_columns)
-
-    def __len__(self) -> int:
-        return len(self._corpus.metadata_columns)

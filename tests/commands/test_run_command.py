@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autointerp.commands import main
@@ -99,6 +101,11 @@ def test_an_estimate_sends_nothing_and_binds_nobody(
         (["--client", "antropic/claude"], 2, "'antropic'"),
         (["--client", "anthropic/claude-haiku-4-5"], 1, "set ANTHROPIC_API_KEY"),
         (["--sampler", "topp"], 2, "unknown sampler 'topp'"),
+        (["--test-sampler", "tp"], 2, "unknown sampler 'tp'"),
+        (["--negatives", "random,misses"], 2, "unknown negatives 'misses'"),
+        (["--negatives", "neighbour"], 2, "need neighbours="),
+        (["--negatives", "neighbour", "--neighbours", "none.npy"], 1, "none.npy: expected a .npy array"),
+        (["--negatives", "family", "--family", "pfam"], 2, "no metadata column 'pfam'"),
         (["--in-flight", "0"], 2, "must be positive"),
         (["--features-in-flight", "0"], 2, "features_in_flight 0: must be at least 1"),
         (["--cache", "nowhere"], 1, "expected an activation cache"),
@@ -111,6 +118,22 @@ def test_what_cannot_be_run_is_said_in_a_line(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert said in error
+
+
+def test_the_loader_is_the_one_that_the_flags_describe(study: Path, tmp_path: Path) -> None:
+    near = np.array([[(i + 1) % (N + 1)] for i in range(N + 1)])
+    np.save(tmp_path / "near.npy", near)
+    flags = ["--sampler", "even", "--test-sampler", "importance", "--negatives", "random, neighbour"]
+    out = tmp_path / "out"
+    assert main(words(study, out, "--features", "0:2", *flags, "--neighbours", f"{tmp_path}/near.npy")) == 0
+    loader = run_command.make_loader(config_of(out))
+    found = loader.settings
+    assert (found["sampler"], found["test_sampler"]) == ("even", "importance")
+    assert found["negatives"] == ["random", "neighbour"]
+    np.testing.assert_array_equal(loader.neighbours, near)
+    with RunStore.open(out, readonly=True) as store:
+        for row in store.scores().to_pylist():
+            assert json.loads(row["metrics"])["by_kind"].keys() == {"activating", "random", "neighbour"}
 
 
 def test_a_draw_of_eligible_features(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

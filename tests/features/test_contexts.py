@@ -58,6 +58,27 @@ def test_sites_equal_a_search(drawn: tuple, centred: bool) -> None:
         assert len({(a, b) for _, _, a, b in found}) == len(found), "no context stands for two sites"
 
 
+@given(columns, st.booleans(), st.integers(0, 40))
+def test_sites_around_positions_equal_a_search(drawn: tuple, centred: bool, n: int) -> None:
+    """In any order and with repetition; the first position of a context stands for it."""
+    lengths, length, seed, density, levels = drawn
+    offsets, rng = np.cumsum([0, *lengths]), np.random.default_rng(seed)
+    column = rng.integers(1, levels + 1, offsets[-1]) * (rng.random(offsets[-1]) < density)
+    bins, tokens = Bins(offsets, length, centred), np.flatnonzero(column)
+    positions = rng.integers(0, offsets[-1], n)
+    found = bins.around(positions, tokens, column[tokens].astype(np.float32))
+    expected: dict[int, tuple[int, int, int]] = {}
+    for p in positions.tolist():
+        sequence = next(i for i in range(len(lengths)) if offsets[i] <= p < offsets[i + 1])
+        low, high = int(offsets[sequence]), int(offsets[sequence + 1])
+        start = max(min(p - length // 2, high - length), low) if centred else p - (p - low) % length
+        peak = int(column[start : min(start + length, high)].max())
+        if peak:
+            expected.setdefault(start, (sequence, p, peak))
+    fields = (found.sequence.tolist(), found.position.tolist(), found.peak.tolist())
+    assert list(zip(*fields, strict=True)) == [expected[s] for s in sorted(expected)]
+
+
 @given(st.lists(st.integers(0, 25), min_size=1, max_size=30).filter(any), st.integers(1, 9))
 def test_sequence_of_every_token(lengths: list[int], length: int) -> None:
     offsets = np.cumsum([0, *lengths])

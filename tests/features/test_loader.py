@@ -18,6 +18,7 @@ from autointerp.cache import ActivationCache
 from autointerp.corpus import Corpus
 from autointerp.errors import NotEnoughExamples, UsageError
 from autointerp.features import FeatureLoader
+from autointerp.features.contexts import Bins
 from autointerp.features.splits import assign_sides
 from autointerp.records import Example, FeatureRecord, Skipped
 from caching.run import cache_activations
@@ -108,7 +109,7 @@ def test_examples_are_what_stands_in_the_corpus(truth: Truth, contexts: str, fea
         assert {truth.sides()[e.sequence] for e in (*side.positives, *side.negatives)} == {code}
 
 
-@pytest.mark.parametrize("sampler", ["quantiles", "top", "random", "mix"])
+@pytest.mark.parametrize("sampler", ["quantiles", "top", "random", "mix", "importance", "even", "blocks"])
 def test_quantiles_are_ranks_on_the_side_and_samplers_do_as_they_say(truth: Truth, sampler: str) -> None:
     loader = FeatureLoader(
         truth.cache, truth.corpus, context=8, n_explain=20, n_test=30, sampler=sampler, n_quantiles=5
@@ -124,9 +125,78 @@ def test_quantiles_are_ranks_on_the_side_and_samplers_do_as_they_say(truth: Trut
         assert (np.diff([e.peak for e in side.positives]) <= 0).all(), "strongest first"
         if name == "quantiles":
             assert np.bincount(quantiles).tolist() == [len(quantiles) // 5] * 5
+        if name == "even":
+            assert (quantiles[0], quantiles[-1]) == (4, 0)
+            assert {e.peak for e in side.positives} >= {peaks[0], peaks[-1]}
         if name in ("top", "mix"):
             n = len(quantiles) if name == "top" else len(quantiles) // 5
             np.testing.assert_array_equal([e.peak for e in side.positives][:n], peaks[::-1][:n])
+
+
+def test_samplers_get_shares_of_the_maximum_of_the_feature_not_of_the_side(truth: Truth) -> None:
+    seen: list[np.ndarray] = []
+
+    def strongest(peaks: np.ndarray, n: int, n_quantiles: int, rng: np.random.Generator) -> np.ndarray:
+        seen.append(peaks)
+        return np.arange(len(peaks) - n, len(peaks))
+
+    loader = FeatureLoader(truth.cache, truth.corpus, context=8, sampler=strongest, test_sampler=strongest)
+    record, whole = loader[2], np.float32(truth.dense[:, 2].max())
+    for code, peaks in zip((0, 2), seen, strict=True):
+        mine = np.sort([truth.dense[p, 2] for p, _ in truth.sites(2, code, 8).values()]).astype(np.float32)
+        np.testing.assert_array_equal(peaks, mine / whole)
+    assert sorted(p[-1] for p in seen)[0] < 1 == sorted(p[-1] for p in seen)[1]
+    assert len(record.test.positives) == 50
+    assert loader.settings["test_sampler"].endswith("strongest")
+
+
+def test_a_sampler_that_finds_too_few_is_an_outcome(truth: Truth) -> None:
+    """InterPLM's rule: few strong contexts, no record."""
+    loader = FeatureLoader(truth.cache, truth.corpus, context=8, n_explain=28, sampler="bins", min_examples=3)
+    peaks = {f: [truth.dense[p, f] for p, _ in truth.sites(f, 0, 8).values()] for f in range(3)}
+    strong = {f: np.sum(np.array(p) / truth.dense[:, f].max() >= 0.7) for f, p in peaks.items()}
+    assert max(strong.values()) < 10, "log-normal peaks have few near the maximum"
+    for item, f in zip(loader.iterate(range(3)), range(3), strict=True):
+        assert item == Skipped(f, "activating contexts drawn on the explain side", 0, 3)
+
+
+@pytest.mark.parametrize("contexts", ["centred", "fixed"])
+def test_a_constructor_that_gives_the_peaks_changes_nothing_but_its_name(truth: Truth, contexts: str) -> None:
+    def peaks(tokens: np.ndarray, values: np.ndarray, bins: Bins) -> np.ndarray:
+        return bins.active(tokens, values)[1].position[::-1]
+
+    plain, same = (
+        FeatureLoader(truth.cache, truth.corpus, context=8, contexts=contexts, constructor=c) for c in (None, peaks)
+    )
+    assert [digest(plain[f]) for f in range(3)] == [digest(same[f]) for f in range(3)]
+    assert plain.settings | {"constructor": same.settings["constructor"]} == same.settings
+    assert same.settings["constructor"].endswith("peaks")
+
+
+def test_a_constructor_of_ones_own(truth: Truth) -> None:
+    """Contexts that begin with the activation; samplers, sides and negatives go on as ever."""
+
+    def begin(tokens: np.ndarray, values: np.ndarray, bins: Bins) -> np.ndarray:
+        return np.minimum(tokens + bins.length // 2, bins.offsets[-1] - 1)
+
+    loader = FeatureLoader(truth.cache, truth.corpus, context=8, constructor=begin, n_explain=30, sampler="top")
+    record, sides = loader[1], truth.sides()
+    assert record.statistics == FeatureLoader(truth.cache, truth.corpus, context=8)[1].statistics
+    for code, side in ((0, record.explain), (2, record.test)):
+        for e in (*side.positives, *side.negatives):
+            check_example(truth, 1, e)
+            assert sides[e.sequence] == code
+        assert all(e.peak > 0 for e in side.positives)
+        assert len({e.id for e in side.positives}) == len(side.positives)
+    inner = [e for e in record.explain.positives if not (e.at_start or e.at_end)]
+    assert inner
+    assert all(e.activations[0] > 0 for e in inner)
+    wrong: list[Any] = [[-1], [len(truth.dense)], [[1]], [0.5]]
+    for given_back in wrong:
+        with pytest.raises(UsageError, match="flat positions are needed"):
+            FeatureLoader(truth.cache, truth.corpus, context=8, constructor=lambda t, v, b, g=given_back: g)[1]
+    with pytest.raises(NotEnoughExamples, match="0 activating contexts on the explain side"):
+        FeatureLoader(truth.cache, truth.corpus, context=8, constructor=lambda t, v, b: t[:0])[1]
 
 
 def test_float32_caches_sample_by_the_same_rule(tmp_path: Path) -> None:
@@ -200,6 +270,18 @@ def test_too_few_or_too_many_activations(truth: Truth) -> None:
     assert kinds == [FeatureRecord] * 3 + [Skipped] * 3
     (skipped,) = (i for i in loader.iterate([4]))
     assert skipped == Skipped(4, "non-activating contexts on the explain side", 0, 10)
+
+
+async def test_a_stream_gives_what_iterate_gives(truth: Truth) -> None:
+    loader = FeatureLoader(truth.cache, truth.corpus, context=8)
+    for features in (None, [4, 2, 0, 2]):
+        streamed = [item async for item in loader.stream(features, ahead=3)]
+        for one, two in zip(streamed, loader.iterate(features), strict=True):
+            assert (digest(one) == digest(two)) if isinstance(two, FeatureRecord) else one == two
+    with pytest.raises(UsageError, match="ahead 0: must be at least 1"):
+        loader.stream(ahead=0)
+    with pytest.raises(UsageError, match="features 0 … 5"):
+        _ = [item async for item in loader.stream([1, 6])]
 
 
 def test_between_min_examples_and_the_number_asked_what_there_is_is_used(truth: Truth) -> None:
