@@ -72,7 +72,7 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     share = min(1.0, settings.max_tokens / tokens) if settings.max_tokens else 1.0
     tokens, sequences = int(tokens * share), int(len(lengths) * share)
     by_sequence = settings.level == "sequence"
-    scale = sequences / len(rows) if by_sequence else tokens / n_sampled
+    scale = sequences * np.count_nonzero(lengths) / len(lengths) / len(rows) if by_sequence else tokens / n_sampled
     activations = int(sum(found) * scale)
 
     one = 4 + np.dtype(VALUE_DTYPES[settings.value_dtype]).itemsize  # a position and a value
@@ -96,9 +96,10 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
 
 
 def _spread(lengths: np.ndarray, size: int) -> list[int]:
-    """Rows at even distances, of about ``size`` characters together."""
-    n = max(1, min(len(lengths), int(size / max(lengths.mean(), 1))))
-    return ((np.arange(n) * 2 + 1) * len(lengths) // (2 * n)).tolist()
+    """Rows at even distances among those that are not empty, of about ``size`` characters together."""
+    filled = np.flatnonzero(lengths)
+    n = min(len(filled), 1 + int(size / max(lengths[filled].mean(), 1))) if len(filled) else 0
+    return filled[(np.arange(n) * 2 + 1) * len(filled) // max(2 * n, 1)].tolist()
 
 
 def _peak() -> int:

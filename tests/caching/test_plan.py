@@ -43,7 +43,20 @@ def test_tokens_activations_and_disk(tmp_path: Path, kind: str, level: str, shar
     assert ActivationCache.open(tmp_path / "a").complete
 
 
-def test_a_corpus_without_tokens(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path / "corpus", [""])
+def test_empty_sequences_are_not_sampled(tmp_path: Path) -> None:
+    texts = [text for full in random_proteins(40, (30, 200)) for text in ("", "", full, "")]
+    corpus = make_corpus(tmp_path / "corpus", texts)
+    for level in ("token", "sequence"):
+        settings = CacheSettings("layer:1", level, overlap=4, batch_tokens=500)
+        target = Target(fake_coder(bias=-2.0), "layer:1", tmp_path / level)
+        plan = plan_run(FakeSubject(), [target], corpus, settings)
+        (cache,) = cache_many(FakeSubject(), [target], corpus, settings)
+        assert plan.tokens == cache.n_tokens
+        assert plan.activations == pytest.approx(cache.manifest["n_activations"], rel=0.3)
+
+
+@pytest.mark.parametrize("texts", [[""], ["", ""]])
+def test_a_corpus_without_tokens(tmp_path: Path, texts: list[str]) -> None:
+    corpus = make_corpus(tmp_path / "corpus", texts)
     with pytest.raises(UsageError, match="no token"):
         plan_run(FakeSubject(), [Target(fake_coder(), "layer:1", tmp_path / "a")], corpus, CacheSettings("layer:1"))
