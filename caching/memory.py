@@ -22,13 +22,22 @@ class Resident:
         self._trim: Callable[[int], int] | None = None
         if sys.platform == "linux":
             self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        self._least = _resident() if self._trim else 0
+        self._usual: int | None = _resident() if self._trim else 0
 
     def check(self) -> None:
-        """Call where much has just been freed: returns it if memory is ``SLACK`` above what it was last time."""
-        if self._trim is not None and _resident() > self._least + SLACK:
+        """Call where much has just been freed: returns it if memory is ``SLACK`` above what is usual here.
+
+        What is usual is measured at the call after a return, when the work has its memory again: measured at once, it
+        would be so low that every batch would give back what the next one needs.
+        """
+        if self._trim is None:
+            return
+        now = _resident()
+        if self._usual is None:
+            self._usual = now
+        elif now > self._usual + SLACK:
             self._trim(0)
-            self._least = _resident()
+            self._usual = None
 
 
 def _resident() -> int:
