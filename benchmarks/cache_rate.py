@@ -20,8 +20,6 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-BATCH_TOKENS = 1 << 12
-
 
 def make_corpus(folder: Path, n_tokens: int) -> None:
     """Write planted proteins of at least ``n_tokens`` residues; in a process of its own, whose memory goes with it."""
@@ -51,7 +49,7 @@ def measure(subject_name: str, hook: str, n_features: int, n_tokens: int, turns:
         path = Path(folder)
         subprocess.run([sys.executable, __file__, "--corpus", str(path / "corpus"), "--one", str(n_tokens)], check=True)
         corpus = Corpus.open(path / "corpus")
-        settings = CacheSettings(hook=hook, max_tokens=n_tokens, batch_tokens=BATCH_TOKENS)
+        settings = CacheSettings(hook=hook, max_tokens=n_tokens).on(subject)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         ratios, rates = [], []
         for turn in range(turns):
@@ -60,7 +58,7 @@ def measure(subject_name: str, hook: str, n_features: int, n_tokens: int, turns:
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if not turn:
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            bare = bare_loop(subject, coder, hook, corpus, cache, BATCH_TOKENS)
+            bare = bare_loop(subject, coder, hook, corpus, cache, settings.batch_tokens)
             ratios.append(bare / cpu)
             rates.append((cache.n_tokens / wall, cache.n_tokens / cpu, cache.n_tokens / bare))
         size = sum(p.stat().st_size for p in (path / "cache0").rglob("*") if p.is_file())

@@ -14,6 +14,8 @@ from autointerp.files import TensorFile, write_tensor_stream, write_tensors
 from autointerp.progress import Observer, Stage
 from caching.memory import Resident
 
+MERGE_BYTES = 12
+"""Bytes an activation of a shard takes while it is merged: a position and a value (float16), twice."""
 RUNS = 1 << 16
 """Runs (one feature of one block) joined at once: what bounds the list of them."""
 
@@ -23,7 +25,7 @@ def compact(
 ) -> dict[str, Any]:
     """Merge every block of ``manifest`` into shards, the token file and the feature statistics.
 
-    Memory: one shard (about ``shard_activations`` × 12 bytes while it is merged, or one feature if that is more)
+    Memory: one shard (``shard_activations`` × ``MERGE_BYTES`` while it is merged, or one feature if that is more)
     and two int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is
     on disk.
 

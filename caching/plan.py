@@ -14,7 +14,7 @@ from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
 from autointerp.progress import Silent
 from autointerp.subjects import tokenize_rows
-from caching.blocks import plan_blocks
+from caching.compact import MERGE_BYTES
 from caching.encode import encode_block
 from caching.memory import SLACK, Resident
 
@@ -56,7 +56,7 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     ------
     UsageError : the corpus holds no token.
     """
-    settings = settings.on(str(getattr(subject, "device", "cpu")).partition(":")[0])
+    settings = settings.on(subject)
     assert settings.batch_tokens is not None
     lengths = np.asarray(corpus.lengths, np.int64)
     rows = _spread(lengths, settings.batch_tokens)
@@ -76,7 +76,7 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     activations = int(sum(found) * scale)
 
     one = 4 + np.dtype(VALUE_DTYPES[settings.value_dtype]).itemsize  # a position and a value
-    n_blocks = max(1, round(sum(1 for _ in plan_blocks(lengths, settings.block_size)) * share))
+    n_blocks = -(-int(lengths.sum() * share) // settings.block_size)
     text = subject.kind == "text"
     whole = tokens * (settings.token_dtype(subject.vocab_size).itemsize + 4 * text) + 8 * sequences
     features = sum(target.coder.n_features for target in targets)
@@ -84,7 +84,7 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     in_block = activations / n_blocks
     # a block's activations lie in pieces for all targets, then for one in four copies on the way to feature-major order
     spill = in_block * one + in_block / len(targets) * (3 * one + 4)
-    merge = min(settings.shard_activations, activations) * 30
+    merge = min(settings.shard_activations, activations) * MERGE_BYTES
     widest = max(target.coder.n_features for target in targets)
     return Plan(
         tokens=tokens,

@@ -85,7 +85,7 @@ def cache_many(
     for folder in folders:
         if [f.resolve() for f in folders].count(folder.resolve()) > 1:
             raise UsageError(f"two caches are to be written to {folder}: give each a folder of its own")
-    settings = settings.on(str(getattr(subject, "device", "cpu")).partition(":")[0])
+    settings = settings.on(subject)
     runs = []
     for target, folder in zip(targets, folders, strict=True):
         own = replace(settings, hook=target.hook)

@@ -58,10 +58,13 @@ class CacheSettings:
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"max_tokens {self.max_tokens}: must be at least 1")
 
-    def on(self, device: str) -> CacheSettings:
-        """These settings with every default made a number, for a device type (``cpu``, ``cuda``)."""
+    def on(self, subject: object) -> CacheSettings:
+        """These settings with every default made a number, for the device of ``subject`` (a CPU if it names none)."""
+        if self.batch_tokens:
+            return self
+        cpu = str(getattr(subject, "device", "cpu")).startswith("cpu")
         # measured on a CPU: 2,048 to 16,384 are equally fast, and memory follows
-        return self if self.batch_tokens else replace(self, batch_tokens=1 << 12 if device == "cpu" else 1 << 16)
+        return replace(self, batch_tokens=1 << 12 if cpu else 1 << 16)
 
     @staticmethod
     def token_dtype(vocab_size: int) -> np.dtype:

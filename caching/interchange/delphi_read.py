@@ -21,11 +21,9 @@ from autointerp.files import digest_file, read_json
 from autointerp.progress import Observer, Stage
 from caching.blocks import count_sequences, write_block
 from caching.interchange.delphi_folder import CONFIG, Contexts, Shard, find_shards
-from caching.interchange.finish import by_feature, finish
+from caching.interchange.finish import by_feature, check_grouping, finish, group
 from caching.interchange.staging import staged
 from caching.interchange.vocabulary import Vocabulary
-
-GROUPINGS = ("none", "identity")
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,7 @@ def read_delphi(
     UsageError : tokens that are not of the vocabulary, or something is at ``out`` or ``corpus_out`` already.
     """
     folder = Path(folder)
-    if group_by not in GROUPINGS:
-        raise UsageError(f"group_by {group_by!r}: valid are {', '.join(GROUPINGS)}")
+    check_grouping(group_by)
     config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
     shards = find_shards(folder, config)
     contexts = Contexts(folder, shards, vocabulary)
@@ -97,13 +94,7 @@ def _write_corpus(
         sizes.append(np.fromiter(map(len, pieces), np.int64, len(pieces)))
         if vocabulary.kind == "protein" and not np.all(sizes[-1] == 1):
             raise UsageError(f"{vocabulary.name}: a token that is not one residue; is this the model's tokenizer?")
-    groups, grouping = np.arange(len(texts)), {"by": "none"}
-    if group_by == "identity":
-        from autointerp.corpus.groups import identity_groups
-
-        if vocabulary.kind != "protein":
-            raise UsageError("group_by identity is for proteins; valid for text: none")
-        groups, grouping = identity_groups(texts)
+    groups, grouping = group(texts, vocabulary.kind, group_by)
     columns = {"id": [f"context-{i}" for i in range(len(texts))], "text": texts, "group": groups}
     source = {"format": "delphi", "hookpoint": hookpoint, "tokenizer": vocabulary.name}
     corpus = Corpus.write(folder, pa.table(columns), kind=vocabulary.kind, source=source, grouping=grouping)

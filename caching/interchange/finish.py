@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from autointerp.cache.layout import BLOCKS, FORMAT, MANIFEST, VERSION
 from autointerp.corpus import Corpus
-from autointerp.errors import FormatError
+from autointerp.errors import FormatError, UsageError
 from autointerp.files import write_json
 from autointerp.progress import Observer
 from caching.blocks import feature_major
@@ -30,6 +30,31 @@ def by_feature(codes: csr_array, path: Path) -> tuple[np.ndarray, np.ndarray, np
     if np.any((row[1:] == row[:-1]) & (feature[1:] == feature[:-1])):
         raise FormatError(path, "each activation once", "one given twice")
     return indptr, row, bits
+
+
+GROUPINGS = ("none", "identity")
+
+
+def check_grouping(group_by: str) -> None:
+    """Refuse a grouping that importers do not know."""
+    if group_by not in GROUPINGS:
+        raise UsageError(f"group_by {group_by!r}: valid are {', '.join(GROUPINGS)}")
+
+
+def group(texts: list[str], kind: str, group_by: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Group of each sequence, and how it was found: homologous proteins share one, or each is its own.
+
+    Raises
+    ------
+    UsageError : homologues of texts.
+    """
+    if group_by == "none":
+        return np.arange(len(texts)), {"by": "none"}
+    if kind != "protein":
+        raise UsageError("group_by identity is for proteins; valid for text: none")
+    from autointerp.corpus.groups import identity_groups
+
+    return identity_groups(texts)
 
 
 def finish(

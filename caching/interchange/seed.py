@@ -21,7 +21,7 @@ from autointerp.errors import FormatError, UsageError, missing
 from autointerp.files import digest_file
 from autointerp.progress import Observer, Stage
 from caching.blocks import write_block
-from caching.interchange.finish import by_feature, finish
+from caching.interchange.finish import by_feature, check_grouping, finish, group
 from caching.interchange.staging import staged
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 PREFIX = "POOLING_"
 BLOCK = 1 << 21  # codes in one block
 NOT_METADATA = ("sample_idx", "sequence_id", "sequence", "sequence_length", "length", "id", "text", "group")
-GROUPINGS = ("identity", "none")
 
 
 def is_pooled(folder: str | Path) -> bool:
@@ -62,8 +61,7 @@ def read_pooled(
     FormatError : files missing, of several extractions, or with impossible values.
     UsageError : the coder has fewer features than the indices name, or something is at ``out`` or ``corpus_out``.
     """
-    if group_by not in GROUPINGS:
-        raise UsageError(f"group_by {group_by!r}: valid are {', '.join(GROUPINGS)}")
+    check_grouping(group_by)
     found = _Extraction.find(Path(folder))
     rows = _rows(found.metadata, len(found.values))
     with staged(Path(out)) as cache_folder, staged(Path(corpus_out)) as corpus_folder:
@@ -130,10 +128,8 @@ def _rows(path: Path, n: int) -> list[dict[str, str]]:
 def _write_corpus(folder: Path, rows: list[dict[str, str]], group_by: str) -> Corpus:
     import pyarrow as pa
 
-    from autointerp.corpus.groups import identity_groups
-
     texts = [row["sequence"] for row in rows]
-    groups, grouping = identity_groups(texts) if group_by == "identity" else (np.arange(len(rows)), {"by": "none"})
+    groups, grouping = group(texts, "protein", group_by)
     columns: dict[str, Any] = {"id": [row["sequence_id"] for row in rows], "text": texts, "group": groups}
     for name in rows[0]:
         if name not in NOT_METADATA:
