@@ -69,7 +69,7 @@ def read_delphi(
     UsageError : tokens that are not of the vocabulary, or something is at ``out`` or ``corpus_out`` already.
     """
     folder = Path(folder)
-    check_grouping(group_by)
+    check_grouping(group_by, "none", "identity")
     config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
     shards = find_shards(folder, config)
     contexts = Contexts(folder, shards, vocabulary)

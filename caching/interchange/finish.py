@@ -32,13 +32,10 @@ def by_feature(codes: csr_array, path: Path) -> tuple[np.ndarray, np.ndarray, np
     return indptr, row, bits
 
 
-GROUPINGS = ("none", "identity")
-
-
-def check_grouping(group_by: str) -> None:
-    """Refuse a grouping that importers do not know."""
-    if group_by not in GROUPINGS:
-        raise UsageError(f"group_by {group_by!r}: valid are {', '.join(GROUPINGS)}")
+def check_grouping(group_by: str, *valid: str) -> None:
+    """Refuse a grouping that is not ``valid`` (the importer's default first)."""
+    if group_by not in valid:
+        raise UsageError(f"group_by {group_by!r}: valid are {', '.join(valid)}")
 
 
 def group(texts: list[str], kind: str, group_by: str) -> tuple[np.ndarray, dict[str, Any]]:

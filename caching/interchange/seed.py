@@ -61,7 +61,7 @@ def read_pooled(
     FormatError : files missing, of several extractions, or with impossible values.
     UsageError : the coder has fewer features than the indices name, or something is at ``out`` or ``corpus_out``.
     """
-    check_grouping(group_by)
+    check_grouping(group_by, "identity", "none")
     found = _Extraction.find(Path(folder))
     rows = _rows(found.metadata, len(found.values))
     with staged(Path(out)) as cache_folder, staged(Path(corpus_out)) as corpus_folder:
