@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import cycle, pairwise, repeat
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from autointerp.cache.layout import FEATURES, HISTOGRAM_BINS, TOKENS, VALUE_DTYPES, shard_name
+from autointerp.cache.subset import ALL
 from autointerp.errors import FormatError
 from autointerp.files import TensorFile, write_tensor_stream, write_tensors
-from autointerp.progress import Observer, Stage
+from autointerp.progress import Observer, Silent, Stage
+from caching.capping import Capped
 from caching.memory import Resident
 
 MERGE_BYTES = 12
@@ -25,41 +29,138 @@ def compact(
 ) -> dict[str, Any]:
     """Merge every block of ``manifest`` into shards, the token file and the feature statistics.
 
-    Memory: one shard (``shard_activations`` × ``MERGE_BYTES`` while it is merged, or one feature if that is more)
-    and two int64 a feature and block. Blocks are left where they are: the caller removes them once the new manifest is
-    on disk.
+    Memory: one shard (``shard_activations`` × ``MERGE_BYTES`` while it is merged, or one feature if that is more, but
+    no more than three times ``max_activations_per_feature`` of it) and one int64 a feature of the shard and block.
+    Blocks are left where they are: the caller removes them once the new manifest is on disk.
 
     Returns
     -------
     The finished manifest.
     """
-    blocks = [_checked(folder / block["file"], manifest["n_features"]) for block in manifest["blocks"]]
-    indptrs = np.stack([block.read("indptr") for block in blocks])
-    counts = np.diff(indptrs)
-    offsets = np.cumsum(np.concatenate([[0], *(np.diff(block.read("offsets")) for block in blocks)]))
-    entries = [_write_tokens(folder, blocks, offsets)]
-    n_rows = len(offsets) - 1 if manifest["level"] == "sequence" else int(offsets[-1])
-    statistics = _Statistics(n_rows, np.sum([block.read("n_sequences") for block in blocks], axis=0))
-    shards, resident = [], Resident()
-    with Stage(observer, "compacting", int(counts.sum()), "activation") as stage:
-        for first, last in _shard_ranges(counts.sum(0), shard_activations):
-            indptr, token, value = _merge(blocks, indptrs[:, first : last + 1], VALUE_DTYPES[manifest["value_dtype"]])
-            statistics.add(first, indptr, value)
-            name = shard_name(first, last - 1)
-            digest = write_tensors(folder / name, {"indptr": indptr, "token": token, "value": value})
-            shards.append(
-                {"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": len(token)}
-            )
-            stage.advance(len(token))
+    blocks = Blocks(folder, manifest)
+    counts, resident, shards = blocks.counts(), Resident(), []
+    with Stage(observer or Silent(), "compacting", int(counts.sum()), "activation") as stage:
+        for first, last in plan_shards(counts, shard_activations, blocks.most):
+            shards.append(make_shard(blocks, first, last))
+            stage.advance(int(counts[first:last].sum()))
             resident.check()
-    entries.append({"file": FEATURES, "digest": write_tensors(folder / FEATURES, statistics.tensors())})
+    return finish(blocks, shards)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that is on disk: its entry in the manifest, and the statistics of its features by name."""
+
+    entry: dict[str, Any]
+    statistics: dict[str, np.ndarray]
+
+
+class Blocks:
+    """The blocks of a run, opened; nothing but their headers is held, and it can be pickled.
+
+    Raises
+    ------
+    FormatError : a file is missing or damaged, or not of this run.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.n_features = manifest["n_features"]
+        self.files = [_checked(folder / block["file"], self.n_features) for block in manifest["blocks"]]
+        settings = manifest.get("settings", {})
+        self.most: int | None = settings.get("max_activations_per_feature")
+        self.seed: int = settings.get("seed", 0)
+        self.by_sequence = manifest["level"] == "sequence"
+
+    def counts(self) -> np.ndarray:
+        """Activations of each feature, (n_features,) int64."""
+        total = np.zeros(self.n_features, np.int64)
+        for file in self.files:
+            total += np.diff(file.read("indptr"))
+        return total
+
+    def n_sequences(self, first: int, last: int) -> np.ndarray:
+        """In how many sequences features ``first:last`` are active."""
+        total = np.zeros(last - first, np.int64)
+        for file in self.files:
+            total += file.read("n_sequences", first, last)
+        return total
+
+    def sequences(self, index: int, token: np.ndarray) -> np.ndarray:
+        """Sequence of each ``token`` of block ``index``."""
+        if self.by_sequence:
+            return token
+        entries = self.manifest["blocks"]
+        base = sum(entry["n_tokens"] for entry in entries[:index])
+        offsets = self.files[index].read("offsets")
+        return np.searchsorted(offsets, token.astype(np.int64) - base, "right") - 1 + entries[index]["first"]
+
+
+def plan_shards(counts: np.ndarray, size: int, most: int | None = None) -> list[tuple[int, int]]:
+    """Consecutive half-open feature ranges of at most ``size`` activations each, one feature at the least.
+
+    Parameters
+    ----------
+    counts : (n_features,) activations of each. most : of a feature, that are kept.
+    """
+    ranges, first, total = [], 0, 0
+    for feature, count in enumerate(np.minimum(counts, most or counts.max(initial=0)).tolist()):
+        if feature > first and total + count > size:
+            ranges.append((first, feature))
+            first, total = feature, 0
+        total += count
+    ranges.append((first, len(counts)))
+    return ranges
+
+
+def make_shard(blocks: Blocks, first: int, last: int) -> Shard:
+    """Merge features ``first:last`` of all blocks and write their shard.
+
+    Nothing but the blocks and the range decides its bytes.
+    """
+    indptrs = np.stack([file.read("indptr", first, last + 1) for file in blocks.files])
+    dtype = np.dtype(VALUE_DTYPES[blocks.manifest["value_dtype"]])
+    statistics = _Statistics(first, blocks.n_sequences(first, last))
+    pieces, lengths = [], [np.zeros(1, np.int64)]
+    for a, b, capped in _runs(np.diff(indptrs).sum(0), blocks.most):
+        if capped:
+            token, value = _capped(blocks, indptrs[:, a], indptrs[:, b], first + a, statistics)
+            lengths.append(np.array([len(token)]))
+        else:
+            indptr, token, value = _merge(blocks.files, indptrs[:, a : b + 1], dtype)
+            statistics.add(first + a, indptr, value)
+            lengths.append(np.diff(indptr))
+        pieces.append((token, value))
+    indptr = np.cumsum(np.concatenate(lengths))
+    n, (tokens, values) = (int(indptr[-1]),), zip(*pieces, strict=True)
+    tensors: dict[str, tuple[np.dtype, tuple[int, ...], Iterable[np.ndarray]]] = {
+        "indptr": (indptr.dtype, indptr.shape, [indptr]),
+        "token": (np.dtype(np.uint32), n, tokens),
+        "value": (dtype, n, values),
+    }
+    name = shard_name(first, last - 1)
+    digest = write_tensor_stream(blocks.folder / name, tensors)
+    entry = {"file": name, "digest": digest, "first": first, "last": last - 1, "n_activations": n[0]}
+    return Shard(entry, statistics.tensors(blocks.most is not None))
+
+
+def finish(blocks: Blocks, shards: Sequence[Shard]) -> dict[str, Any]:
+    """Write the tokens and the statistics of all features; the finished manifest, whose ``shards`` ascend."""
+    offsets = np.cumsum(np.concatenate([[0], *(np.diff(file.read("offsets")) for file in blocks.files)]))
+    tokens = _write_tokens(blocks.folder, blocks.files, offsets)
+    n_rows = len(offsets) - 1 if blocks.by_sequence else int(offsets[-1])
+    joined = {name: np.concatenate([shard.statistics[name] for shard in shards]) for name in shards[0].statistics}
+    with np.errstate(divide="ignore"):
+        frequency = np.log10(joined["count"] / max(n_rows, 1))
+    joined["log10_frequency"] = np.maximum(frequency, -10.0).astype(np.float32)
+    features = {"file": FEATURES, "digest": write_tensors(blocks.folder / FEATURES, joined)}
     return {
-        **manifest,
-        "n_activations": int(counts.sum()),
+        **blocks.manifest,
+        "n_activations": sum(shard.entry["n_activations"] for shard in shards),
         "tokens": TOKENS,
         "blocks": [],
-        "shards": shards,
-        "files": entries,
+        "shards": [shard.entry for shard in shards],
+        "files": [tokens, features],
         "complete": True,
     }
 
@@ -71,16 +172,32 @@ def _checked(path: Path, n_features: int) -> TensorFile:
     return block
 
 
-def _shard_ranges(counts: np.ndarray, size: int) -> list[tuple[int, int]]:
-    """Consecutive feature ranges of at most ``size`` activations each, one feature at the least."""
-    ranges, first, total = [], 0, 0
-    for feature, count in enumerate(counts.tolist()):
-        if feature > first and total + count > size:
-            ranges.append((first, feature))
-            first, total = feature, 0
-        total += count
-    ranges.append((first, len(counts)))
-    return ranges
+def _runs(counts: np.ndarray, most: int | None) -> list[tuple[int, int, bool]]:
+    """Ranges (first, last, False) of features that are kept whole, and (i, i + 1, True) for each that is not."""
+    runs, first = [], 0
+    for feature in np.flatnonzero(counts > most).tolist() if most else ():
+        if feature > first:
+            runs.append((first, feature, False))
+        runs.append((feature, feature + 1, True))
+        first = feature + 1
+    return [*runs, (first, len(counts), False)] if first < len(counts) else runs
+
+
+def _capped(
+    blocks: Blocks, begins: np.ndarray, ends: np.ndarray, feature: int, statistics: _Statistics
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is kept of one feature; its sums are of everything, its histogram of what is kept."""
+    assert blocks.most is not None
+    kept = Capped(feature, blocks.most, blocks.seed)
+    for index, (file, begin, end) in enumerate(zip(blocks.files, begins.tolist(), ends.tolist(), strict=True)):
+        if begin < end:
+            token, value = file.read("token", begin, end), file.read("value", begin, end)
+            statistics.sums(feature, value)
+            kept.add(blocks.sequences(index, token), token, value)
+    token, value = kept.kept()
+    statistics.bins(feature, value)
+    statistics.threshold[feature - statistics.first] = kept.threshold
+    return token, value
 
 
 def _merge(blocks: list[TensorFile], indptrs: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,41 +231,48 @@ def _write_tokens(folder: Path, blocks: list[TensorFile], offsets: np.ndarray) -
 
 
 class _Statistics:
-    """Per-feature sums, filled shard by shard."""
+    """Sums of the features from ``first`` on."""
 
-    def __init__(self, total: int, n_sequences: np.ndarray) -> None:
-        self.total, self.n_sequences, n_features = total, n_sequences, len(n_sequences)
-        self.count = np.zeros(n_features, np.int64)
-        self.max, self.mean = np.zeros((2, n_features), np.float32)
-        self.sum_squares = np.zeros(n_features, np.float64)
-        self.histogram = np.zeros((n_features, HISTOGRAM_BINS), np.uint32)
+    def __init__(self, first: int, n_sequences: np.ndarray) -> None:
+        self.first, self.n_sequences, n = first, n_sequences, len(n_sequences)
+        self.count = np.zeros(n, np.int64)
+        self.max = np.zeros(n, np.float32)
+        self.sum, self.sum_squares = np.zeros((2, n), np.float64)
+        self.histogram = np.zeros((n, HISTOGRAM_BINS), np.uint32)
+        self.threshold = np.full(n, ALL)
 
     def add(self, first: int, indptr: np.ndarray, value: np.ndarray) -> None:
         """Take in the features from ``first`` on, whose activations ``value[indptr[i]:indptr[i + 1]]`` are."""
         for feature, (a, b) in enumerate(pairwise(indptr.tolist()), first):
-            if a == b:
-                continue
-            values = value[a:b].astype(np.float64)
-            top = values.max()
-            self.count[feature], self.max[feature], self.mean[feature] = b - a, top, values.mean()
-            self.sum_squares[feature] = values @ values
-            # Bins are half-open, the last one closed. The product is exact, and the quotient of such short floats never
-            # rounds up to an integer: no value is in the wrong bin.
-            values *= HISTOGRAM_BINS
-            values /= top
-            bins = np.bincount(values.astype(np.intp), minlength=HISTOGRAM_BINS + 1)
-            bins[-2] += bins[-1]
-            self.histogram[feature] = bins[:-1]
+            if a < b:
+                self.sums(feature, value[a:b])
+                self.bins(feature, value[a:b])
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        with np.errstate(divide="ignore"):
-            frequency = np.log10(self.count / max(self.total, 1))
+    def sums(self, feature: int, value: np.ndarray) -> None:
+        """Add some activations (n ≥ 1,) of one feature."""
+        i, values = feature - self.first, value.astype(np.float64)
+        self.count[i] += len(values)
+        self.max[i] = max(self.max[i], values.max())
+        self.sum[i] += values.sum()
+        self.sum_squares[i] += values @ values
+
+    def bins(self, feature: int, value: np.ndarray) -> None:
+        """The histogram of one feature, whose largest activation is known by now."""
+        # Bins are half-open, the last one closed. The product is exact, and the quotient of such short floats never
+        # rounds up to an integer: no value is in the wrong bin.
+        values = value.astype(np.float64) * HISTOGRAM_BINS / np.float64(self.max[feature - self.first])
+        bins = np.bincount(values.astype(np.intp), minlength=HISTOGRAM_BINS + 1)
+        bins[-2] += bins[-1]
+        self.histogram[feature - self.first] = bins[:-1]
+
+    def tensors(self, capped: bool) -> dict[str, np.ndarray]:
+        """By name; the threshold only where features are capped."""
         return {
             "count": self.count,
             "max": self.max,
-            "mean": self.mean,
+            "mean": (self.sum / np.maximum(self.count, 1)).astype(np.float32),
             "sum_squares": self.sum_squares,
             "n_sequences": self.n_sequences,
-            "log10_frequency": np.maximum(frequency, -10.0).astype(np.float32),
             "histogram": self.histogram,
+            **({"threshold": self.threshold} if capped else {}),
         }

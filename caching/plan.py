@@ -14,6 +14,7 @@ from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
 from autointerp.progress import Silent
 from autointerp.subjects import tokenize_rows
+from caching.capping import CAPPED_BYTES
 from caching.compact import MERGE_BYTES
 from caching.encode import encode_block
 from caching.memory import SLACK, Resident
@@ -31,9 +32,9 @@ class Plan:
 
     Attributes
     ----------
-    tokens : content tokens. activations : of all targets together.
+    tokens : content tokens. activations : of all targets together, as many as are kept.
     disk_bytes : of the finished caches. peak_disk_bytes : while blocks and shards lie beside each other.
-    memory_bytes : most that is resident, the same for a corpus of any length but for 20 bytes a feature and block.
+    memory_bytes : most that is resident, the same for a corpus of any length but for the index of its sequences.
     """
 
     tokens: int
@@ -73,25 +74,32 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     tokens, sequences = int(tokens * share), int(len(lengths) * share)
     by_sequence = settings.level == "sequence"
     scale = sequences * np.count_nonzero(lengths) / len(lengths) / len(rows) if by_sequence else tokens / n_sampled
-    activations = int(sum(found) * scale)
+    spilled = int(sum(found) * scale)
+    most = settings.max_activations_per_feature
+    activations = int(sum(np.minimum(np.diff(b["indptr"]) * scale, most or np.inf).sum() for b in blocks))
 
     one = 4 + np.dtype(VALUE_DTYPES[settings.value_dtype]).itemsize  # a position and a value
     n_blocks = -(-int(lengths.sum() * share) // settings.block_size)
     text = subject.kind == "text"
     whole = tokens * (settings.token_dtype(subject.vocab_size).itemsize + 4 * text) + 8 * sequences
     features = sum(target.coder.n_features for target in targets)
-    disk = activations * one + len(targets) * whole + features * 250  # statistics and histogram of each feature
-    in_block = activations / n_blocks
+    others = len(targets) * whole + features * 258  # statistics and histogram of each feature
+    disk = activations * one + others
+    in_block = spilled / n_blocks
     # a block's activations lie in pieces for all targets, then for one in four copies on the way to feature-major order
     spill = in_block * one + in_block / len(targets) * (3 * one + 4)
-    merge = min(settings.shard_activations, activations) * MERGE_BYTES
+    shard = min(settings.shard_activations, activations)
     widest = max(target.coder.n_features for target in targets)
+    in_shard = min(1.0, settings.shard_activations * len(targets) / max(spilled, 1))  # of the features, on average
+    merge = shard * MERGE_BYTES + n_blocks * widest * in_shard * 20
+    if most and activations < spilled:
+        merge += most * CAPPED_BYTES
     return Plan(
         tokens=tokens,
         activations=activations,
         disk_bytes=disk,
-        peak_disk_bytes=2 * disk + n_blocks * features * 16,
-        memory_bytes=int(_peak() + SLACK + max(spill, merge + n_blocks * widest * 20)),
+        peak_disk_bytes=disk + spilled * one + others + n_blocks * features * 16,
+        memory_bytes=int(_peak() + SLACK + max(spill, merge)),
     )
 
 

@@ -38,6 +38,10 @@ class CacheSettings:
     """Activations in one shard; what bounds memory while compacting."""
     max_tokens: int | None = None
     """Stop after this many tokens, at a sequence's end."""
+    max_activations_per_feature: int | None = None
+    """Keep of a feature that has more the activations of some sequences only, this many at most."""
+    seed: int = 0
+    """Decides which sequences those are."""
     pooling: str = "states"
     """How level ``sequence`` pools: mean of the ``states``, then encode; or encode tokens, then ``mean`` or ``max``."""
 
@@ -50,13 +54,12 @@ class CacheSettings:
             raise UsageError(f"pooling {self.pooling!r} is of level sequence, this is level {self.level}")
         if self.value_dtype not in VALUE_DTYPES:
             raise UsageError(f"value_dtype {self.value_dtype!r}: valid are {', '.join(VALUE_DTYPES)}")
-        for name in ("batch_tokens", "block_size", "shard_activations"):
+        for name in ("batch_tokens", "block_size", "shard_activations", "max_tokens", "max_activations_per_feature"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"{name} {value}: must be at least 1")
-        if self.overlap < 0:
-            raise UsageError(f"overlap {self.overlap}: must not be negative")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise UsageError(f"max_tokens {self.max_tokens}: must be at least 1")
+        for name in ("overlap", "seed"):
+            if (value := getattr(self, name)) < 0:
+                raise UsageError(f"{name} {value}: must not be negative")
 
     def on(self, subject: object) -> CacheSettings:
         """These settings with every default made a number, for the device of ``subject`` (a CPU if it names none)."""

@@ -48,10 +48,12 @@ def match_concepts(
 
     Raises
     ------
-    UsageError : the corpus has no annotations, or a row of the cache is not a residue (text, level ``sequence``).
+    UsageError : the corpus has no annotations, or a row of the cache is not a residue (text, level ``sequence``), or
+        activations of some features were left out.
     """
     if cache.level != "token" or corpus.kind != "protein":
         raise UsageError("concepts are matched residue by residue: the cache must be of level token, and of proteins")
+    cache.check_whole("matching concepts")
     if not len(corpus.annotations):
         raise UsageError(f"{corpus.path}: this corpus has no annotations")
     sides = assign_sides(np.asarray(corpus.groups)[: cache.n_sequences], (0.5, 0.0, 0.5), seed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from autointerp.cache.layout import FEATURES, read_manifest
+from autointerp.cache.subset import ALL, known_sequences
 from autointerp.errors import FormatError, UsageError
 from autointerp.files import digest_file, map_tensors
 
@@ -75,6 +76,33 @@ class ActivationCache:
         pieces = [self._slice(block["file"], feature) for block in self.manifest["blocks"]]
         return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
 
+    def known(self, feature: int) -> np.ndarray | None:
+        """Which sequences a capped feature's activations are kept of.
+
+        Returns
+        -------
+        (n_sequences,) bool: of these all activations are here, or the feature is silent; of the others none are, and
+        nothing is known. None where nothing was left out.
+        """
+        threshold = self.statistics.get("threshold") if self.complete else None
+        if threshold is None:
+            return None
+        return known_sequences(self.manifest["settings"]["seed"], feature, threshold[feature], self.n_sequences)
+
+    def check_whole(self, purpose: str) -> None:
+        """Refuse a cache with capped features for what needs every activation.
+
+        Raises
+        ------
+        UsageError : activations of some feature were left out.
+        """
+        if self.complete and (left := int(np.count_nonzero(self.statistics.get("threshold", ALL) != ALL))):
+            most = self.manifest["settings"]["max_activations_per_feature"]
+            raise UsageError(
+                f"{self.path}: {left:,} features hold {most:,} activations at most, {purpose} needs all of them: cache "
+                "again without --max-activations-per-feature"
+            )
+
     def features(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Every feature in order: (feature, tokens, values)."""
         for feature in range(self.n_features):
@@ -101,6 +129,9 @@ class ActivationCache:
     @cached_property
     def statistics(self) -> dict[str, np.ndarray]:
         """Per feature: count, max, mean, sum_squares, n_sequences, log10_frequency, histogram.
+
+        Those of a capped feature are of all its activations, but for the histogram; such a cache has a ``threshold``
+        too (see :mod:`autointerp.cache.subset`).
 
         Raises
         ------

@@ -34,6 +34,10 @@ class Config:
     """Level sequence: encode the mean of the states; or encode every token, then take the codes' mean or max."""
     max_tokens: int | None = None
     """Stop after this many tokens, at a sequence's end."""
+    max_activations_per_feature: int | None = None
+    """Keep no more of a feature that fires more often: those of a random subset of sequences, whole."""
+    seed: int = 0
+    """Decides which sequences those are."""
     context_length: int | None = None
     """Tokens of one window; the subject's own limit by default."""
     overlap: int = 64
@@ -82,6 +86,8 @@ def run(config: Config) -> None:
         batch_tokens=config.batch_tokens,
         block_size=config.block_size,
         max_tokens=config.max_tokens,
+        max_activations_per_feature=config.max_activations_per_feature,
+        seed=config.seed,
     )
     targets = [Target(coders[name, widths[hook]], hook, out) for hook, name, out in wanted]
     if not all((target.out / MANIFEST).exists() and read_manifest(target.out)["complete"] for target in targets):

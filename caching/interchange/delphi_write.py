@@ -74,7 +74,8 @@ def write_delphi(
 
     Raises
     ------
-    UsageError : a level other than ``token``, a setting out of range, no pad token, or the folder exists.
+    UsageError : a level other than ``token``, capped features, a setting out of range, no pad token, or the folder
+        exists.
     FormatError : the cache is unfinished, or holds an activation beyond float16.
     """
     manifest = cache.manifest
@@ -82,6 +83,7 @@ def write_delphi(
         raise UsageError(f"{cache.path} is of level {cache.level}: delphi knows activations of tokens only")
     if not cache.complete:
         raise FormatError(cache.path, "a finished cache", "an unfinished one; finish it first")
+    cache.check_whole("delphi's format, which takes what is absent for silent,")
     if ctx_len < 1:
         raise UsageError(f"ctx_len {ctx_len}: must be at least 1")
     if tails not in TAILS:
