@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from autointerp.cache.layout import block_name
+from autointerp.errors import UsageError
 from autointerp.files import write_tensors
 
 
@@ -55,6 +56,23 @@ def feature_major(codes: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """
     columns = codes.tocsc()
     return columns.indptr.astype(np.int64), columns.indices, columns.data
+
+
+def bits_of(dtype: np.dtype) -> np.dtype:
+    """The unsigned type of the same size: SciPy moves it, and for positive floats its order is theirs."""
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+def checked(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """``bits`` of positive floats of type ``dtype``.
+
+    Raises
+    ------
+    UsageError : one of them is infinite, as a value beyond the range of ``dtype`` becomes.
+    """
+    if bits.max(initial=0) >= np.array(np.inf, dtype).view(bits.dtype):
+        raise UsageError(f"an activation above {np.finfo(dtype).max:.6g} does not fit {dtype}: use value_dtype float32")
+    return bits
 
 
 def count_sequences(indptr: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
-from caching.blocks import count_sequences, feature_major
+from caching.aside import Aside, fetch
+from caching.blocks import bits_of, checked, count_sequences, feature_major
+from caching.pooling import POOLS, Means, pool
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +33,19 @@ def encode_block(
     observer: Observer,
     resident: Resident,
 ) -> list[dict[str, np.ndarray]]:
+    """:func:`begin_block`, and what is left to do after it."""
+    return begin_block(subject, targets, sequences, base, observer, resident, Aside("cpu"))()
+
+
+def begin_block(
+    subject: Subject,
+    targets: Sequence[tuple[SparseCoder, CacheSettings]],
+    sequences: list[Tokens],
+    base: int,
+    observer: Observer,
+    resident: Resident,
+    aside: Aside,
+) -> Callable[[], list[dict[str, np.ndarray]]]:
     """Codes of consecutive sequences as the tensors of a block, for every target from one pass of the subject.
 
     Parameters
@@ -37,16 +53,16 @@ def encode_block(
     targets : coders, with settings that differ in nothing but the hook.
     sequences : tokenised sequences of the block, in corpus order.
     base : flat position (level ``token``) or sequence index (level ``sequence``) of the block's first row.
-    resident : checked after each batch.
+    resident : checked after each batch. aside : where states are encoded.
 
     Returns
     -------
-    For each target ``indptr``, ``token``, ``value`` (feature-major), ``n_sequences`` of each feature, ``tokens``,
-    ``offsets`` and, for text, ``ends``.
+    A call that waits for the codes and gives for each target ``indptr``, ``token``, ``value`` (feature-major),
+    ``n_sequences`` of each feature, ``tokens``, ``offsets`` and, for text, ``ends``. Any thread may make it, once.
 
     Raises
     ------
-    UsageError : states that are not finite, or an activation beyond the range of the stored type.
+    UsageError : states that are not finite, or an activation beyond the range of the stored type; here or by the call.
     """
     from autointerp.subjects.stream import iter_states
 
@@ -57,20 +73,36 @@ def encode_block(
     hooks = list(dict.fromkeys(encoder.hook for encoder in encoders))
     assert settings.batch_tokens is not None
     stream = iter_states(subject, ids, hooks, overlap=settings.overlap, batch_tokens=settings.batch_tokens)
+    taken = []
     for positions, states in stream:
-        found = {hook: states[hook].float() for hook in hooks}
-        for hook, x in found.items():
-            if not all(end.isfinite() for end in x.aminmax()):  # one pass; NaN is an end of everything
-                raise UsageError(f"{subject.name}: states at {hook} are not finite; run it in float32 or bfloat16")
-        for encoder in encoders:
-            encoder.add(positions, found[encoder.hook])
+        taken.append(aside.encode(partial(_take_in, subject.name, encoders, positions, states)))
         observer.advance(len(positions))
         resident.check()
-    common = {"offsets": offsets}
-    common["tokens"] = np.concatenate([*ids, np.empty(0, np.int32)]).astype(settings.token_dtype(subject.vocab_size))
-    if subject.kind == "text":
-        common["ends"] = np.concatenate([*(t.ends for t in sequences), np.empty(0, np.int32)]).astype(np.uint32)
-    return [encoder.finish(base) | common for encoder in encoders]
+
+    def finish() -> list[dict[str, np.ndarray]]:
+        for batch in taken:
+            batch.result()
+        common = {"offsets": offsets}
+        joined = np.concatenate([*ids, np.empty(0, np.int32)])
+        common["tokens"] = joined.astype(settings.token_dtype(subject.vocab_size))
+        if subject.kind == "text":
+            ends = np.concatenate([*(t.ends for t in sequences), np.empty(0, np.int32)])
+            common["ends"] = ends.astype(np.uint32)
+        return [encoder.finish(base) | common for encoder in encoders]
+
+    return finish
+
+
+def _take_in(
+    subject: str, encoders: Sequence[_Encoder], positions: np.ndarray, states: Mapping[str, torch.Tensor]
+) -> None:
+    """Encode the states of a batch by all encoders."""
+    found = {hook: x.float() for hook, x in states.items()}
+    for hook, x in found.items():
+        if not all(end.isfinite() for end in x.aminmax()):  # one pass; NaN is an end of everything
+            raise UsageError(f"{subject}: states at {hook} are not finite; run it in float32 or bfloat16")
+    for encoder in encoders:
+        encoder.add(positions, found[encoder.hook])
 
 
 class _Encoder:
@@ -80,7 +112,7 @@ class _Encoder:
         self.coder, self.hook, self.offsets = coder, hook, offsets
         self.pooling = settings.pooling if settings.level == "sequence" else None
         self.dtype = np.dtype(VALUE_DTYPES[settings.value_dtype])
-        self.means = _Means(offsets) if self.pooling == "states" else None
+        self.means = Means(offsets) if self.pooling == "states" else None
         self.kept = np.dtype(np.float32) if self.pooling in POOLS else self.dtype  # codes are rounded after pooling
         self.pieces: list[tuple[np.ndarray, ...]] = []
 
@@ -112,86 +144,14 @@ class _Encoder:
         }
 
 
-POOLS = ("mean", "max")
-
-
-def pool(codes: csr_array, offsets: np.ndarray, how: str, dtype: np.dtype) -> csr_array:
-    """Codes of tokens to codes of sequences.
-
-    Parameters
-    ----------
-    codes : (n_tokens, n_features), bits of float32. offsets : (n_sequences + 1,) first token of each sequence.
-    how : ``mean`` over the sequence's tokens, silent ones included, or ``max``. dtype : of the result.
-
-    Returns
-    -------
-    (n_sequences, n_features), bits of ``dtype``.
-    """
-    shape = (len(offsets) - 1, codes.shape[1])
-    by_feature = csr_array((codes.data, codes.indices, codes.indptr[offsets]), shape).tocsc()
-    row, values = by_feature.indices, by_feature.data.view(np.float32)
-    if not len(row):
-        return csr_array(shape, dtype=_bits(dtype))
-    feature = np.repeat(np.arange(shape[1], dtype=np.int32), np.diff(by_feature.indptr))
-    starts = np.flatnonzero(np.append(True, (row[1:] != row[:-1]) | (feature[1:] != feature[:-1])))
-    row, feature = row[starts], feature[starts]
-    if how == "max":
-        pooled = np.maximum.reduceat(values, starts)
-    else:
-        pooled = np.add.reduceat(values, starts, dtype=np.float64) / np.diff(offsets)[row]
-    with np.errstate(over="ignore"):
-        bits = _checked(pooled.astype(dtype).view(_bits(dtype)), dtype)
-    result = csr_array((bits, (row, feature)), shape)
-    result.eliminate_zeros()
-    return result
-
-
-class _Means:
-    """Sums of states by sequence; a sequence's windows may come in different batches."""
-
-    def __init__(self, offsets: np.ndarray) -> None:
-        self.offsets = offsets
-        self.sums: Any = None
-        self.device: Any = None
-
-    def add(self, positions: np.ndarray, states: torch.Tensor) -> None:
-        import torch
-
-        sequence = np.searchsorted(self.offsets, positions, "right") - 1
-        starts = np.flatnonzero(np.diff(sequence, prepend=-1))
-        lengths = torch.from_numpy(np.diff(np.append(starts, len(sequence)))).to(states.device)
-        # not index_add_: on a GPU its order, and so the last digit, differs from run to run
-        sums = torch.segment_reduce(states, "sum", lengths=lengths).cpu().numpy()
-        if self.sums is None:
-            self.sums, self.device = np.zeros((len(self.offsets) - 1, states.shape[1])), states.device
-        np.add.at(self.sums, sequence[starts], sums)
-
-    def take(self, rows: np.ndarray) -> torch.Tensor:
-        import torch
-
-        means = self.sums[rows] / np.diff(self.offsets)[rows, None]
-        return torch.from_numpy(means.astype(np.float32)).to(self.device)
-
-
 def _piece(codes: Codes, positions: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """(positions, count per position, features, bits of the values) of the codes of one batch, in small types."""
     import torch
 
     values = codes.values.to(torch.float16 if dtype == np.float16 else torch.float32)
     arrays = (codes.indptr.diff(), codes.indices.to(torch.int32), values)
-    counts, features, stored = (a.cpu().numpy() for a in arrays)
-    return positions, counts, features, stored.view(_bits(dtype))
-
-
-def _bits(dtype: np.dtype) -> np.dtype:
-    """The unsigned type of the same size: SciPy moves it, and for positive floats its order is theirs."""
-    return np.dtype(f"u{dtype.itemsize}")
-
-
-def _checked(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if bits.max(initial=0) >= np.array(np.inf, dtype).view(bits.dtype):
-        raise UsageError(f"an activation above {np.finfo(dtype).max:.6g} does not fit {dtype}: use value_dtype float32")
-    return bits
+    counts, features, stored = fetch(*arrays)
+    return positions, counts, features, stored.view(bits_of(dtype))
 
 
 def _in_order(pieces: list[tuple[np.ndarray, ...]], n_rows: int, n_features: int, dtype: np.dtype) -> csr_array:
@@ -201,12 +161,12 @@ def _in_order(pieces: list[tuple[np.ndarray, ...]], n_rows: int, n_features: int
     ------
     UsageError : a value beyond the range of ``dtype``.
     """
-    bits = _bits(dtype)
+    bits = bits_of(dtype)
     if not pieces:
         return csr_array((n_rows, n_features), dtype=bits)
     positions, counts, features, values = (np.concatenate(part) for part in zip(*pieces, strict=True))
     pieces.clear()
-    _checked(values, dtype)
+    checked(values, dtype)
     indptr = np.zeros(len(positions) + 1, np.int32 if len(values) < 1 << 31 else np.int64)
     np.cumsum(counts, out=indptr[1:])
     codes = csr_array((values, features, indptr), (len(positions), n_features))

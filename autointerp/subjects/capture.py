@@ -36,7 +36,7 @@ def capture(model: nn.Module, places: Sequence[Place], rows: Tensor, size: int, 
     Returns
     -------
     (n, d) for each place: copies of the wanted rows only, made when the place is passed, as ordinary tensors (not
-    inference ones, so that a coder can be trained on them).
+    those of inference mode, so that a coder can be trained on them, and attention can take jagged ones).
 
     Raises
     ------
@@ -59,7 +59,7 @@ def capture(model: nn.Module, places: Sequence[Place], rows: Tensor, size: int, 
                 handles.append(module.register_forward_pre_hook(partial(_before, keep, place), with_kwargs=True))
             else:
                 handles.append(module.register_forward_hook(partial(_after, keep, place)))
-        with torch.inference_mode():
+        with torch.no_grad():
             run()
     except _Stop:
         pass
@@ -83,10 +83,7 @@ def _gather(place: Place, value: Any, rows: Tensor, size: int) -> Tensor:
     if not isinstance(value, Tensor) or value.ndim not in (2, 3) or value.numel() != size * value.shape[-1]:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise UsageError(f"hook {place.name!r}: expected states of shape (batch, length, d); that module gives {shape}")
-    flat = value.reshape(-1, value.shape[-1])
-    with torch.inference_mode(False):
-        out = torch.empty((len(rows), flat.shape[1]), dtype=flat.dtype, device=flat.device)
-    return torch.index_select(flat, 0, rows, out=out)
+    return value.reshape(-1, value.shape[-1]).index_select(0, rows)
 
 
 def find_branches(

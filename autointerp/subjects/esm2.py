@@ -1,10 +1,13 @@
-"""ESM-2 with scaled-dot-product attention, on fair-esm's parameter names.
+"""ESM-2 on packed sequences with scaled-dot-product attention, on fair-esm's parameter names.
 
 The architecture is that of Lin et al. 2023 (doi:10.1126/science.ade2574) as fair-esm 2.0 computes it; modules and
 parameters carry fair-esm's names, so its checkpoints load as they are and module paths mean the same in both.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,52 @@ from torch import Tensor, nn
 TOKENS = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>")
 PAD = TOKENS.index("<pad>")
 KEPT_IN_TRAINING = 1 - 0.15 * 0.8  # share of tokens not zeroed by masking; the embeddings are scaled to it
+
+
+class Packing:
+    """Where sequences that stand behind each other in one row begin and end; no token of it is padding.
+
+    Parameters
+    ----------
+    lengths : of the sequences, in order.
+
+    Attributes
+    ----------
+    groups : (start, stop, number of sequences) of neighbours that are equally long.
+    offsets : (n + 1,) int64, first token of each sequence. positions : (n_tokens,) int64, place of a token in its own.
+    """
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self.shortest, self.longest = min(lengths), max(lengths)
+        self.groups, start = [], 0
+        for length, group in groupby(lengths):
+            n = len(list(group))
+            self.groups.append((start, start + n * length, n))
+            start += n * length
+        sizes = torch.tensor(lengths)
+        offsets = F.pad(sizes.cumsum(0), (1, 0))
+        positions = torch.arange(start) - offsets[:-1].repeat_interleave(sizes)
+        self.offsets, self.positions = offsets.to(device), positions.to(device)
+
+
+def attend_groups(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
+    """Attention within each sequence; all (n_tokens, n_heads, d_head). Sequences of one length share a call."""
+    mixed = torch.empty_like(v)
+    for start, stop, n in packing.groups:
+        a, b, c = (x[start:stop].unflatten(0, (n, -1)).transpose(1, 2) for x in (q, k, v))
+        mixed[start:stop] = F.scaled_dot_product_attention(a, b, c).transpose(1, 2).flatten(0, 1)
+    return mixed
+
+
+def attend_jagged(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
+    """As :func:`attend_groups`, in one call that takes sequences of any lengths: one kernel on a GPU."""
+    q, k, v = (
+        torch.nested.nested_tensor_from_jagged(
+            x, packing.offsets, min_seqlen=packing.shortest, max_seqlen=packing.longest
+        ).transpose(1, 2)
+        for x in (q, k, v)
+    )
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).values()
 
 
 class Attention(nn.Module):
@@ -24,13 +73,11 @@ class Attention(nn.Module):
         self.q_proj, self.k_proj = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
         self.v_proj, self.out_proj = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        """Attend; ``x`` (batch, length, d), ``mask`` (batch, 1, 1, length) True where there is a token."""
-        q, k, v = (
-            p(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        mixed = F.scaled_dot_product_attention(_rotate(q, *rotary), _rotate(k, *rotary), v, attn_mask=mask)
-        return self.out_proj(mixed.transpose(1, 2).flatten(-2))
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
+        """Attend; ``x`` (n_tokens, d)."""
+        q, k, v = (p(x).unflatten(-1, (self.n_heads, -1)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        attend = attend_groups if x.device.type == "cpu" else attend_jagged
+        return self.out_proj(attend(_rotate(q, *rotary), _rotate(k, *rotary), v, packing).flatten(-2))
 
 
 class Block(nn.Module):
@@ -43,9 +90,9 @@ class Block(nn.Module):
         self.fc1, self.fc2 = nn.Linear(d_model, 4 * d_model), nn.Linear(4 * d_model, d_model)
         self.final_layer_norm = nn.LayerNorm(d_model)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        """Add attention and MLP to the residual stream ``x`` (batch, length, d)."""
-        x = x + self.self_attn(self.self_attn_layer_norm(x), rotary, mask)
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
+        """Add attention and MLP to the residual stream ``x`` (n_tokens, d)."""
+        x = x + self.self_attn(self.self_attn_layer_norm(x), rotary, packing)
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
 
@@ -58,7 +105,7 @@ class Head(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_tokens))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Logits (batch, length, n_tokens)."""
+        """Logits (n_tokens, 33)."""
         return F.linear(self.layer_norm(F.gelu(self.dense(x))), embedding, self.bias)
 
 
@@ -92,23 +139,21 @@ class ESM2(nn.Module):
             inverse_frequencies  # not a buffer: a cast of the model to bfloat16 must not round it
         )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Logits (batch, length, 33) for ids and bool mask (batch, length); no mask when there is no padding."""
+    def forward(self, input_ids: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Logits (n_tokens, 33) for the ids (n_tokens,) of sequences of ``lengths``, one behind the other."""
+        packing = Packing(lengths, input_ids.device)
         x = self.embed_tokens(input_ids) * self.scale
-        mask = None
-        if attention_mask is not None:
-            x = x * attention_mask[..., None]
-            mask = attention_mask[:, None, None, :]
-        rotary = self._rotary(x)
+        rotary = self._rotary(packing, x.dtype)
         for layer in self.layers:
-            x = layer(x, rotary, mask)
+            x = layer(x, rotary, packing)
         return self.lm_head(self.emb_layer_norm_after(x), self.embed_tokens.weight)
 
-    def _rotary(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (length, d_head / 2), computed in float32."""
-        position = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)
-        angle = torch.outer(position, self.inverse_frequencies.to(x.device))
-        return angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    def _rotary(self, packing: Packing, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (n_tokens, 1, d_head / 2), computed in float32."""
+        device = packing.positions.device
+        angle = torch.outer(torch.arange(packing.longest, device=device).float(), self.inverse_frequencies.to(device))
+        cos, sin = (table.to(dtype)[packing.positions, None] for table in (angle.cos(), angle.sin()))
+        return cos, sin
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

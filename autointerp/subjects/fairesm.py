@@ -134,6 +134,7 @@ def _build(
         frame=Frame((TOKENS.index("<cls>"),), (TOKENS.index("<eos>"),), PAD),
         tokenizer=ProteinTokenizer({token: i for i, token in enumerate(TOKENS)}),
         model=model.to(target, precision).eval().requires_grad_(False),
+        packs=True,
     )
 
 

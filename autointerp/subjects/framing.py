@@ -108,6 +108,13 @@ class Batch:
     mask: np.ndarray | None
     rows: np.ndarray
 
+    def packed(self) -> tuple[np.ndarray, list[int], np.ndarray]:
+        """The batch without its padding: ids (n,), the framed windows' lengths, and the ``rows`` in it."""
+        if self.mask is None:
+            return self.ids.reshape(-1), [self.ids.shape[1]] * len(self.ids), self.rows
+        place = np.cumsum(self.mask.reshape(-1)) - 1
+        return self.ids[self.mask], self.mask.sum(1).tolist(), place[self.rows]
+
 
 def special_table(special: Collection[int], vocab_size: int) -> np.ndarray:
     """(size + 1,) bool, True at special ids, at ids past the vocabulary, and at −1, the mark of padding."""

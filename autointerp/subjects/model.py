@@ -25,7 +25,7 @@ PROBE_TOKENS = 8  # content tokens of the forward pass that measures a hook's wi
 
 @dataclass(eq=False)
 class ModelSubject:
-    """A model whose forward pass takes ``input_ids`` and ``attention_mask``, read through module hooks.
+    """A model read through module hooks; it takes ``input_ids`` and ``attention_mask``, or packed sequences.
 
     See :class:`~autointerp.subjects.protocol.Subject` for the common fields.
 
@@ -36,6 +36,7 @@ class ModelSubject:
     tokenizer : texts to content tokens.
     model : in evaluation mode, its parameters in the dtype and on the device of the states.
     options : further arguments of the forward pass.
+    packs : the forward pass takes ``input_ids`` (n_tokens,) of sequences behind each other and their ``lengths``.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ModelSubject:
     tokenizer: Callable[[Sequence[str]], list[Tokens]] = field(repr=False)
     model: nn.Module = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    packs: bool = False
 
     def __post_init__(self) -> None:
         self._special = special_table(self.special_tokens.values(), self.vocab_size)
@@ -103,16 +105,21 @@ class ModelSubject:
         if not 1 <= longest <= self.context_length:
             raise UsageError(f"windows of up to {longest} tokens: {self.name} takes 1 … {self.context_length}")
         batch = make_batch(windows, self.frame, self._special)
-        ids, rows = (torch.from_numpy(a).to(self.device) for a in (batch.ids, batch.rows))
-        # In a causal model no content token sees the padding on its right, and without a mask attention is faster.
-        mask = None if self.causal or batch.mask is None else torch.from_numpy(batch.mask).to(self.device)
-        return capture(
-            self.model,
-            places,
-            rows,
-            ids.numel(),
-            lambda: self.model(input_ids=ids, attention_mask=mask, **self.options),
-        )
+        if self.packs:
+            ids, lengths, rows = batch.packed()
+            inputs: dict[str, Any] = {"lengths": lengths}
+        else:
+            ids, rows = batch.ids, batch.rows
+            # In a causal model no content token sees the padding on its right, and without a mask attention is faster.
+            mask = None if self.causal or batch.mask is None else self._sent(batch.mask)
+            inputs = {"attention_mask": mask, **self.options}
+        wanted = self._sent(rows)
+        return capture(self.model, places, wanted, ids.size, lambda: self.model(input_ids=self._sent(ids), **inputs))
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        """``array`` on the device; the copy does not wait for what the device is at."""
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
 def settle(subject: ModelSubject, context_length: int | None) -> ModelSubject:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from autointerp.subjects import load_subject
-from autointerp.subjects.esm2 import TOKENS
+from autointerp.subjects.esm2 import TOKENS, Packing, attend_groups, attend_jagged
 
 
 @pytest.mark.parametrize("chosen", [[1], [0, 1, 2, 3, 4], [1, 4]], ids=["alone", "padded", "same length"])
@@ -28,6 +28,20 @@ def test_every_layer_and_the_logits_equal_fair_esms(
     for hook, value in expected.items():
         packed = torch.cat([row[1 : 1 + len(text)] for row, text in zip(value, texts, strict=True)])
         torch.testing.assert_close(states[hook], packed, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [[7], [5, 5, 5], [9, 4, 4, 1, 1, 1], [3, 8, 3, 1]])
+@pytest.mark.parametrize("attend", [attend_groups, attend_jagged])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # what the jagged layout's CPU road says
+def test_attention_stays_within_each_sequence(attend: Any, lengths: list[int]) -> None:
+    q, k, v = torch.randn(3, sum(lengths), 2, 6, generator=torch.Generator().manual_seed(len(lengths)))
+    packing = Packing(lengths, q.device)
+    same = torch.block_diag(*(torch.ones(n, n) for n in lengths)).bool()
+    scores = torch.einsum("qhd,khd->hqk", q, k) / 6**0.5
+    expected = torch.einsum("hqk,khd->qhd", scores.masked_fill(~same, -torch.inf).softmax(-1), v)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v, packing), expected, atol=1e-5, rtol=1e-5)
+    assert packing.positions.tolist() == [i for n in lengths for i in range(n)]
 
 
 def test_the_alphabet_is_fair_esms(checkpoint: Path) -> None:

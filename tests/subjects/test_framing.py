@@ -82,6 +82,10 @@ def test_batches_against_a_loop(windows: list[list[int]], n_before: int, n_after
     assert mask.sum(1).tolist() == [len(row) for row in framed]
     assert (batch.mask is None) == (len(set(map(len, windows))) == 1)
     assert batch.ids.reshape(-1)[batch.rows].tolist() == [i for w in windows for i in w]
+    ids, lengths, rows = batch.packed()
+    assert ids.tolist() == [i for row in framed for i in row]
+    assert lengths == [len(row) for row in framed]
+    assert ids[rows].tolist() == [i for w in windows for i in w]
 
 
 @pytest.mark.parametrize("bad", [2, 10, 40, -1, -7])
