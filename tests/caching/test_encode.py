@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from autointerp.cache import ActivationCache
 from autointerp.coders import SparseCoder
+from autointerp.coders.coder import fold_gate
+from autointerp.coders.controls import make_control
 from autointerp.corpus import Corpus
 from autointerp.errors import UsageError
 from autointerp.subjects import plan_windows
@@ -116,6 +118,67 @@ def test_cache_equals_the_dense_codes(
     check(cache, subject, coder, corpus, options)
     assert not len(cache[7][0])
     assert not (tmp_path / "cache" / "blocks").exists()
+
+
+class Half(FakeSubject):
+    """States in another type; small whole numbers, which every type holds exactly."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def states(self, windows: Any, hooks: Any) -> dict[str, torch.Tensor]:
+        return {hook: x.to(getattr(torch, self.dtype)) for hook, x in super().states(windows, hooks).items()}
+
+
+def architectures() -> dict[str, SparseCoder]:
+    """Every form of encoder; thresholds between the dyadic activations, so that no rounding decides."""
+    base = fake_coder(dead=[0, 7, 19])
+    parts = {**base.__dict__, "digest": ""}
+    jump = {**parts, "threshold": torch.linspace(-2.0, 12.0, 20).mul(512).round().add(0.5) / 512}
+    wide = torch.ones(20, 11)
+    gate, magnitude, bias = torch.arange(20) - 9.0, torch.zeros(20), torch.arange(20) / 1024 - 20.0
+    encoder, b_enc, threshold = fold_gate(base.encoder, gate, magnitude, bias)
+    transcoder = {"decoder": wide, "b_dec": torch.zeros(11), "subtract_b_dec": False}
+    return {
+        "relu": base,
+        "topk": fake_coder(k=4),
+        "jumprelu": SparseCoder(**{**jump, "architecture": "jumprelu"}),
+        "batchtopk": SparseCoder(**{**parts, "architecture": "jumprelu", "threshold": torch.full((20,), 3.0003)}),
+        "gated": SparseCoder(
+            **{**parts, "architecture": "gated", "encoder": encoder, "b_enc": b_enc, "threshold": threshold}
+        ),
+        "transcoder": SparseCoder(**{**parts, **transcoder}),
+        "skip transcoder": SparseCoder(**{**parts, **transcoder, "skip": torch.ones(11, base.d_in), "k": 3}),
+        "neurons": make_control("neurons", base.d_in),
+        "neurons by magnitude": make_control("neurons?k=2", base.d_in),
+    }
+
+
+@pytest.mark.parametrize("name", list(architectures()))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_architecture_in_every_type_of_states(tmp_path: Path, proteins: Corpus, name: str, dtype: str) -> None:
+    subject, coder = Half(dtype), architectures()[name]
+    options = CacheSettings("layer:2", overlap=5, batch_tokens=64, block_size=300)
+    cache = cache_activations(subject, coder, proteins, tmp_path / "cache", options)
+    if name == "neurons by magnitude":  # states of small whole numbers tie: which of them is kept is free
+        magnitudes = [np.sort(np.abs(x))[::-1][:2] for x in all_states(subject, proteins, options)]
+        kept = -np.sort(-dense_of(cache), axis=1)[:, :2]
+        np.testing.assert_array_equal(kept, np.stack(magnitudes))
+    else:
+        check(cache, subject, coder, proteins, options)
+    assert 0 < cache.manifest["n_activations"] < cache.n_tokens * coder.n_features
+    assert cache.manifest["subject"]["dtype"] == dtype
+
+
+def all_states(subject: FakeSubject, corpus: Corpus, options: CacheSettings) -> np.ndarray:
+    """(n_tokens, d), window by window."""
+    rows = []
+    for tokens in subject.tokenize(corpus.texts(range(len(corpus)))):
+        for w in plan_windows(len(tokens.ids), subject.context_length, options.overlap, subject.causal):
+            window = subject.states([tokens.ids[w.start : w.stop]], [options.hook])[options.hook]
+            rows.append(window[w.keep_start - w.start : w.keep_stop - w.start].float().numpy())
+    return np.concatenate(rows)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
