@@ -203,6 +203,7 @@ class Request:
     max_tokens : bound on the answer's length in tokens.
     temperature : 0 … 2, or None for the provider's default.
     schema : JSON schema of the answer, used natively where the backend can and described in the messages anyway.
+    choices : the only answers, of one token each, whose probabilities are wanted; for backends with ``logprobs``.
     replicate : distinguishes repeated samples of one question.
     task : the structured question behind the messages, for backends that answer by computing (``baseline``); part of
         the cache key for those only.
@@ -213,6 +214,7 @@ class Request:
     max_tokens: int = 512
     temperature: float | None = 0.0
     schema: Mapping[str, Any] | None = None
+    choices: tuple[str, ...] = ()
     replicate: int = 0
     task: Task | None = field(default=None, compare=False, repr=False)
     tag: str = field(default="", compare=False)
@@ -227,6 +229,8 @@ class Request:
             "schema": self.schema,
             "replicate": self.replicate,
         }
+        if self.choices:
+            value["choices"] = self.choices
         if with_task and self.task is not None:
             value["task"] = self.task.digest()
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -252,6 +256,7 @@ class Response:
     usage : tokens, None when the provider did not say.
     cost_usd : dollars, None when neither the provider nor the price table says.
     finish : ``"stop"``, ``"length"``, ``"refusal"`` or the provider's own word.
+    probabilities : of each of the request's ``choices`` (they sum to 1); None where none were asked for or came.
     cached : True when it came from the store and cost nothing now.
     """
 
@@ -260,6 +265,7 @@ class Response:
     cost_usd: float | None = None
     finish: str = "stop"
     model: str = ""
+    probabilities: Mapping[str, float] | None = None
     cached: bool = field(default=False, compare=False)
 
     def from_cache(self) -> Response:
@@ -349,6 +355,8 @@ class Trial:
     failure: str | None = None
     prompt: int = 0
     """Index of the prompt in which it was judged; answers of one prompt are correlated."""
+    probability: float | None = None
+    """The judge's probability, or its grade in 0 … 1, that the feature is active; None for plain answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ class _Statistics:
         self.count[i] += len(values)
         self.max[i] = max(self.max[i], values.max())
         self.sum[i] += values.sum()
-        self.sum_squares[i] += values @ values
+        self.sum_squares[i] += np.square(values, out=values).sum()  # not a BLAS product: it depends on the threads
 
     def bins(self, feature: int, value: np.ndarray) -> None:
         """The histogram of one feature, whose largest activation is known by now."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autointerp.cache.layout import VALUE_DTYPES, token_dtype
 from autointerp.errors import UsageError
+
+if TYPE_CHECKING:
+    from autointerp.subjects import Subject
 
 POOLING = {"states": "mean, then encode", "mean": "encode, then mean", "max": "encode, then max"}
 """What the manifest says of each."""
@@ -61,13 +65,12 @@ class CacheSettings:
             if (value := getattr(self, name)) < 0:
                 raise UsageError(f"{name} {value}: must not be negative")
 
-    def on(self, subject: object) -> CacheSettings:
-        """These settings with every default made a number, for the device of ``subject`` (a CPU if it names none)."""
-        if self.batch_tokens:
-            return self
+    def on(self, subject: Subject) -> CacheSettings:
+        """These settings for ``subject``: every default a number, for its device; the overlap what its context allows."""
         cpu = str(getattr(subject, "device", "cpu")).startswith("cpu")
         # measured on a CPU: 2,048 to 16,384 are equally fast, and memory follows
-        return replace(self, batch_tokens=1 << 12 if cpu else 1 << 16)
+        batch = self.batch_tokens or (1 << 12 if cpu else 1 << 16)
+        return replace(self, batch_tokens=batch, overlap=min(self.overlap, subject.context_length // 4))
 
     @staticmethod
     def token_dtype(vocab_size: int) -> np.dtype:

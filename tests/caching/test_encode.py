@@ -35,6 +35,7 @@ from tests.doubles import (
 
 def dense_reference(subject: Any, coder: SparseCoder, corpus: Corpus, options: CacheSettings) -> np.ndarray:
     """(n_rows, n_features) codes, one window and one sequence at a time, as stored."""
+    options = options.on(subject)
     rows, n_tokens = [torch.zeros(0, coder.n_features)], 0
     for tokens in subject.tokenize(corpus.texts(range(len(corpus)))):
         n_tokens += len(tokens.ids)
@@ -173,7 +174,7 @@ def test_every_architecture_in_every_type_of_states(tmp_path: Path, proteins: Co
 
 def all_states(subject: FakeSubject, corpus: Corpus, options: CacheSettings) -> np.ndarray:
     """(n_tokens, d), window by window."""
-    rows = []
+    rows, options = [], options.on(subject)
     for tokens in subject.tokenize(corpus.texts(range(len(corpus)))):
         for w in plan_windows(len(tokens.ids), subject.context_length, options.overlap, subject.causal):
             window = subject.states([tokens.ids[w.start : w.stop]], [options.hook])[options.hook]
