@@ -66,7 +66,7 @@ class CacheSettings:
                 raise UsageError(f"{name} {value}: must not be negative")
 
     def on(self, subject: Subject) -> CacheSettings:
-        """These settings for ``subject``: every default a number, for its device; the overlap what its context allows."""
+        """These settings for ``subject``: every default a number, for its device; the overlap as its context allows."""
         cpu = str(getattr(subject, "device", "cpu")).startswith("cpu")
         # measured on a CPU: 2,048 to 16,384 are equally fast, and memory follows
         batch = self.batch_tokens or (1 << 12 if cpu else 1 << 16)
