@@ -32,9 +32,7 @@ class Aside:
 
     def __init__(self, device: Any, threads: int | None = None) -> None:
         self.device = str(device)
-        if threads is None:
-            threads = 0 if self.device.startswith("cpu") else max(1, min(8, (os.cpu_count() or 2) // 2))
-        self.threads = threads
+        self.threads = finishers(self.device) if threads is None else threads
         self._stream: Any = None
         if threads:
             self._encoder, self._finishers = ThreadPoolExecutor(1, "encode"), ThreadPoolExecutor(threads, "finish")
@@ -80,6 +78,11 @@ class Aside:
             job()
             # what the job read may be freed, and used again by the other stream, once this returns
             self._stream.synchronize()
+
+
+def finishers(device: Any) -> int:
+    """How many blocks are finished beside the one that is encoded, where states are made on ``device``."""
+    return 0 if str(device).startswith("cpu") else max(1, min(8, (os.cpu_count() or 2) // 2))
 
 
 def _done(job: Callable[[], T]) -> Future[T]:

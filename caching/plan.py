@@ -14,6 +14,7 @@ from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
 from autointerp.progress import Silent
 from autointerp.subjects import tokenize_rows
+from caching.aside import finishers
 from caching.capping import CAPPED_BYTES
 from caching.compact import MERGE_BYTES
 from caching.encode import encode_block
@@ -88,6 +89,7 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     in_block = spilled / n_blocks
     # a block's activations lie in pieces for all targets, then for one in four copies on the way to feature-major order
     spill = in_block * one + in_block / len(targets) * (3 * one + 4)
+    spill *= 1 + finishers(getattr(subject, "device", "cpu"))
     shard = min(settings.shard_activations, activations)
     widest = max(target.coder.n_features for target in targets)
     in_shard = min(1.0, settings.shard_activations * len(targets) / max(spilled, 1))  # of the features, on average

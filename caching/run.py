@@ -1,47 +1,34 @@
-"""The caching run: block after block, resumable, then compaction."""
+"""The caching run on one machine: block after block, resumable, then compaction."""
 
 from __future__ import annotations
 
 import logging
-import shutil
+from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from autointerp.cache.layout import BLOCKS, MANIFEST, MAX_TOKENS
 from autointerp.cache.reader import ActivationCache
-from autointerp.errors import FormatError, UsageError
-from autointerp.files import digest_file, write_json
-from autointerp.locks import locked
-from autointerp.progress import Observer, Silent, Stage
-from autointerp.subjects import tokenize_rows
-from caching.blocks import plan_blocks, write_block
+from autointerp.errors import UsageError
+from autointerp.progress import Observer, Stage
+from caching.aside import Aside
+from caching.blocks import plan_blocks
 from caching.compact import compact
-from caching.encode import encode_block
-from caching.manifest import LOCK, begin, describe_run
+from caching.manifest import Run, describe_run, runs_in
 from caching.memory import Resident
 from caching.settings import CacheSettings
+from caching.tasks import Made, Target, begin_task, task_of
 
 if TYPE_CHECKING:
     from autointerp.coders import SparseCoder
     from autointerp.corpus import Corpus
-    from autointerp.subjects import Subject, Tokens
+    from autointerp.subjects import Subject
 
+__all__ = ["Target", "cache_activations", "cache_many"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """One coder on one hook, and the folder of its cache."""
-
-    coder: SparseCoder
-    hook: str
-    out: Path
 
 
 def cache_activations(
@@ -82,41 +69,47 @@ def cache_many(
     UsageError : as of :func:`cache_activations`; or two targets share a folder.
     """
     folders = [target.out for target in targets]
-    for folder in folders:
-        if [f.resolve() for f in folders].count(folder.resolve()) > 1:
-            raise UsageError(f"two caches are to be written to {folder}: give each a folder of its own")
     settings = settings.on(subject)
-    runs = []
-    for target, folder in zip(targets, folders, strict=True):
-        own = replace(settings, hook=target.hook)
-        _check_fit(subject, target.coder, own)
-        runs.append(_Run(folder, target.coder, own, describe_run(subject, target.coder, corpus, own)))
-    with ExitStack() as stack:  # only after all of them fit
+    with runs_in(folders, describe(subject, targets, corpus, settings)) as runs:
+        if not all(run.complete for run in runs):
+            _encode_blocks(subject, targets, runs, corpus, settings, observer)
         for run in runs:
-            stack.enter_context(locked(run.folder / LOCK, "writing this cache"))
-        for run in runs:
-            run.manifest = begin(run.folder, run.manifest)
-        _encode_blocks(subject, [run for run in runs if not run.manifest["complete"]], corpus, observer)
-        for run in runs:
-            if not run.manifest["complete"]:
-                if not run.manifest["blocks"]:
-                    raise UsageError(
-                        f"{run.folder}: nothing to cache: the first sequence exceeds max_tokens {settings.max_tokens}"
-                    )
-                run.manifest = compact(run.folder, run.manifest, settings.shard_activations, observer)
-                write_json(run.folder / MANIFEST, run.manifest)
-            shutil.rmtree(run.folder / BLOCKS, ignore_errors=True)
+            if not run.complete:
+                run.check_blocks()
+                run.finish(compact(run.folder, run.manifest, settings.shard_activations, observer))
     return [ActivationCache.open(folder) for folder in folders]
 
 
-@dataclass(eq=False)
-class _Run:
-    """A target under way; its manifest is updated in memory and on disk after each block."""
+def describe(
+    subject: Subject, targets: Sequence[Target], corpus: Corpus, settings: CacheSettings
+) -> list[dict[str, Any]]:
+    """The manifest of each target's run before it begins; ``settings`` are those of a device, and lack the hook.
 
-    folder: Path
-    coder: SparseCoder
-    settings: CacheSettings
-    manifest: dict[str, Any]
+    Raises
+    ------
+    UsageError : a coder does not fit, or two targets share a folder.
+    """
+    folders = [target.out.resolve() for target in targets]
+    manifests = []
+    for target, folder in zip(targets, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UsageError(f"two caches are to be written to {target.out}: give each a folder of its own")
+        own = replace(settings, hook=target.hook)
+        _check_fit(subject, target.coder, own)
+        manifests.append(describe_run(subject, target.coder, corpus, own))
+    return manifests
+
+
+def total_tokens(kind: str, corpus: Corpus, settings: CacheSettings) -> int | None:
+    """How many tokens a run will encode, as far as that is known before; ``kind`` is the subject's."""
+    return settings.max_tokens or (int(corpus.lengths.sum()) if kind == "protein" else None)
+
+
+def take_in(runs: Sequence[Run], index: int, made: Made) -> list[Run]:
+    """Tell each run of its block; those whose manifest has to be written."""
+    for path in made.damaged:
+        log.warning("%s is missing or damaged: it is made again", path)
+    return [runs[i] for i, entry in made.entries.items() if runs[i].add(index, entry)]
 
 
 def _check_fit(subject: Subject, coder: SparseCoder, settings: CacheSettings) -> None:
@@ -134,86 +127,33 @@ def _check_fit(subject: Subject, coder: SparseCoder, settings: CacheSettings) ->
             raise UsageError(f"the coder was trained with {field} {stated!r}, this run has {found!r}")
 
 
-def _encode_blocks(subject: Subject, runs: Sequence[_Run], corpus: Corpus, observer: Observer | None) -> None:
-    """Encode every block that is not finished in all of ``runs``."""
-    if not runs:
-        return
-    settings = runs[0].settings
-    plan = list(plan_blocks(corpus.lengths, settings.block_size))
-    for run in runs:
-        _mend_blocks(subject, run, plan, corpus)
-    todo = [run for run in runs if not _ended(run.manifest, plan)]
-    done = min((len(run.manifest["blocks"]) for run in todo), default=len(plan))
-    total = settings.max_tokens or (int(corpus.lengths.sum()) if subject.kind == "protein" else None)
-    resident = Resident()
-    with Stage(observer or Silent(), "encoding", total, "token") as stage:
-        stage.advance(min((run.manifest["n_tokens"] for run in todo), default=0))
-        for index, (first, last) in enumerate(plan[done:], done):
-            behind = [run for run in todo if len(run.manifest["blocks"]) == index]
-            reached = behind[0].manifest["n_tokens"]
-            sequences = _within(tokenize_rows(subject, corpus, range(first, last)), reached, settings)
-            if not sequences:
-                break
-            if reached + sum(len(s.ids) for s in sequences) > MAX_TOKENS:
-                raise UsageError(f"a cache holds at most {MAX_TOKENS:,} tokens: split the corpus, or set --max-tokens")
-            base = first if settings.level == "sequence" else reached
-            targets = [(run.coder, run.settings) for run in behind]
-            blocks = encode_block(subject, targets, sequences, base, stage, resident)
-            for run, tensors in zip(behind, blocks, strict=True):
-                _finish_block(run, index, tensors, first, first + len(sequences))
-            del blocks
+def _encode_blocks(
+    subject: Subject,
+    targets: Sequence[Target],
+    runs: Sequence[Run],
+    corpus: Corpus,
+    settings: CacheSettings,
+    observer: Observer | None,
+) -> None:
+    """Encode every block that is not finished in all of ``runs``; beside a GPU, some are finished while the next runs."""
+    resident, reached = Resident(), 0
+    underway: deque[tuple[int, Future[Made]]] = deque()
+
+    def settle(leave: int) -> None:
+        while len(underway) > leave:
+            index, block = underway.popleft()
+            for run in take_in(runs, index, block.result()):
+                run.write()
+
+    total = total_tokens(subject.kind, corpus, settings)
+    with Stage(observer, "encoding", total, "token") as stage, Aside(getattr(subject, "device", "cpu")) as aside:
+        for index, (first, last) in enumerate(plan_blocks(corpus.lengths, settings.block_size)):
+            task = task_of(runs, index, first, last, reached)
+            block = begin_task(subject, targets, corpus, settings, task, stage, resident, aside)
+            underway.append((index, aside.finish(block.finish)))
+            reached += block.n_tokens
+            settle(leave=aside.threads)
             resident.check()
-            if len(sequences) < last - first:
+            if block.ended:
                 break
-
-
-def _mend_blocks(subject: Subject, run: _Run, plan: list[tuple[int, int]], corpus: Corpus) -> None:
-    """Make finished blocks again whose file is missing or damaged.
-
-    Raises
-    ------
-    FormatError : the manifest's blocks are not those of the plan, or a block comes out otherwise than before.
-    """
-    reached = 0
-    for index, (block, (first, last)) in enumerate(zip(run.manifest["blocks"], plan, strict=False)):
-        path = run.folder / block["file"]
-        if block["first"] != first or block["last"] > last:
-            raise FormatError(path, f"the block of sequences {first}:{last}", f"{block['first']}:{block['last']}")
-        if not path.exists() or digest_file(path) != block["digest"]:
-            log.warning("%s is missing or damaged: it is made again", path)
-            sequences = tokenize_rows(subject, corpus, range(first, block["last"]))
-            base = first if run.settings.level == "sequence" else reached
-            targets = [(run.coder, run.settings)]
-            (tensors,) = encode_block(subject, targets, sequences, base, Silent(), Resident())
-            if write_block(run.folder, index, tensors, first, block["last"]) != block:
-                raise FormatError(
-                    path,
-                    f"the bytes of the first run (SHA-256 {block['digest'][:12]}…)",
-                    "others: the device, the number of threads or a library is not the same; choose another --out",
-                )
-        reached += block["n_tokens"]
-
-
-def _ended(manifest: dict[str, Any], plan: list[tuple[int, int]]) -> bool:
-    """Whether all blocks are there, or ``max_tokens`` ended the run inside the last one."""
-    done = len(manifest["blocks"])
-    return done == len(plan) or (done > 0 and manifest["blocks"][-1]["last"] < plan[done - 1][1])
-
-
-def _finish_block(run: _Run, index: int, tensors: dict[str, np.ndarray], first: int, last: int) -> None:
-    entry = write_block(run.folder, index, tensors, first, last)
-    manifest = run.manifest
-    manifest["blocks"].append(entry)
-    manifest["n_sequences"] = entry["last"]
-    manifest["n_tokens"] += entry["n_tokens"]
-    manifest["n_activations"] += entry["n_activations"]
-    write_json(run.folder / MANIFEST, manifest)
-
-
-def _within(sequences: list[Tokens], reached: int, settings: CacheSettings) -> list[Tokens]:
-    """The leading sequences that fit into ``max_tokens``."""
-    if settings.max_tokens is None:
-        return sequences
-    left = settings.max_tokens - reached
-    fits = np.cumsum([len(s.ids) for s in sequences]) <= left
-    return sequences[: int(fits.sum())]
+        settle(leave=0)

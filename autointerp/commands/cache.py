@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from autointerp.errors import UsageError
+
+if TYPE_CHECKING:
+    from autointerp.coders import SparseCoder
+    from autointerp.subjects import Subject
+    from caching.plan import Plan
+    from caching.run import Target
+    from caching.settings import CacheSettings
 
 
 @dataclass(frozen=True)
@@ -52,52 +61,92 @@ class Config:
     """Padded tokens in one forward pass; by default 4,096 on a CPU, 65,536 elsewhere."""
     block_size: int = 1 << 16
     """Characters (residues) of corpus in one block: the unit of resumption and the bound of memory."""
+    shard_activations: int = 1 << 22
+    """Activations in one shard: the bound of memory while compacting, 12 bytes each."""
+    ray: str | None = None
+    """Run on a Ray cluster: HOST:PORT, auto (the one of this machine), local (start one here); without a value the one
+    that the environment or this machine knows, else local. See docs/scaling.md."""
+    ray_workers: int | None = None
+    """Workers on the cluster; by default one for each GPU, or else for each --ray-threads CPUs."""
+    ray_threads: int = 1
+    """CPUs and torch threads of each worker; on a CPU the last digits depend on it."""
+
+    BARE = {"ray": ""}  # noqa: RUF012 - a class variable, not a field
 
 
 def run(config: Config) -> None:
     """Cache, then say what each cache holds."""
     from autointerp.cache.layout import MANIFEST, read_manifest
-    from autointerp.coders import load_coder
     from autointerp.commands.inspect import describe
     from autointerp.corpus import Corpus
     from autointerp.progress import Bars
-    from autointerp.subjects import load_subject
     from caching.plan import plan_run
-    from caching.run import Target, cache_many
+    from caching.run import cache_many
     from caching.settings import CacheSettings
 
     wanted = pairs(config.hook, config.coder, config.out)
-    corpus = Corpus.open(config.corpus)
+    shared = {f.name: getattr(config, f.name) for f in fields(CacheSettings) if f.name != "hook"}
+    settings = CacheSettings(hook=wanted[0][0], **shared)
+    announce = partial(_announce, config.out)
+    if config.ray is not None:
+        _run_on_ray(config, settings, announce)
+    elif config.ray_workers is not None or config.ray_threads != 1:
+        raise UsageError("--ray-workers and --ray-threads are of --ray, which is not given")
+    else:
+        corpus = Corpus.open(config.corpus)
+        subject, targets = load(config)
+        if not all((out / MANIFEST).exists() and read_manifest(out)["complete"] for _, _, out in wanted):
+            announce(plan_run(subject, targets, corpus, settings))
+        cache_many(subject, targets, corpus, settings, Bars())
+    print("\n\n".join(describe(out) for _, _, out in wanted))
+
+
+def load(config: Config) -> tuple[Subject, list[Target]]:
+    """The subject and what is to be cached of it."""
+    from autointerp.coders import load_coder
+    from autointerp.subjects import load_subject
+    from caching.run import Target
+
     subject = load_subject(
         config.subject, device=config.device, dtype=config.dtype, context_length=config.context_length
     )
     device = str(getattr(subject, "device", "cpu"))
-    widths = {hook: subject.hook(hook).d for hook, _, _ in wanted}
-    coders = {}
-    for hook, name, _ in wanted:
-        if (name, widths[hook]) not in coders:
-            coders[name, widths[hook]] = load_coder(name, device=device, d_in=widths[hook])
-    settings = CacheSettings(
-        hook=wanted[0][0],
-        level=config.level,
-        pooling=config.pooling,
-        value_dtype=config.value_dtype,
-        overlap=min(config.overlap, subject.context_length // 4),
-        batch_tokens=config.batch_tokens,
-        block_size=config.block_size,
-        max_tokens=config.max_tokens,
-        max_activations_per_feature=config.max_activations_per_feature,
-        seed=config.seed,
+    coders: dict[tuple[str, int], SparseCoder] = {}
+    targets = []
+    for hook, name, out in pairs(config.hook, config.coder, config.out):
+        width = subject.hook(hook).d
+        if (name, width) not in coders:
+            coders[name, width] = load_coder(name, device=device, d_in=width)
+        targets.append(Target(coders[name, width], hook, out))
+    return subject, targets
+
+
+def _run_on_ray(config: Config, settings: CacheSettings, announce: Callable[[Plan], None]) -> None:
+    from autointerp.progress import Bars
+    from caching.cluster import cache_on_ray
+
+    gpu = {"auto": None, "cpu": False, "cuda": True}
+    if config.device not in gpu:
+        raise UsageError(f"--device {config.device}: with --ray, which chooses the GPU, valid are {', '.join(gpu)}")
+    cache_on_ray(
+        partial(load, replace(config, out=config.out.absolute())),
+        config.corpus,
+        settings,
+        Bars(),
+        address=config.ray or None,
+        workers=config.ray_workers,
+        threads=config.ray_threads,
+        gpu=gpu[config.device],
+        planned=announce,
     )
-    targets = [Target(coders[name, widths[hook]], hook, out) for hook, name, out in wanted]
-    if not all((target.out / MANIFEST).exists() and read_manifest(target.out)["complete"] for target in targets):
-        plan = plan_run(subject, targets, corpus, settings)
-        print(plan, file=sys.stderr)
-        parent = next(p for p in (config.out.absolute(), *config.out.absolute().parents) if p.exists())
-        if (free := shutil.disk_usage(parent).free) < plan.peak_disk_bytes:
-            print(f"warning: {parent} has {free / 1e9:.1f} GB left", file=sys.stderr)
-    cache_many(subject, targets, corpus, settings, Bars())
-    print("\n\n".join(describe(out) for _, _, out in wanted))
+
+
+def _announce(out: Path, plan: Plan) -> None:
+    """Say what a run will take, and if the disk of ``out`` has less."""
+    print(plan, file=sys.stderr)
+    parent = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if (free := shutil.disk_usage(parent).free) < plan.peak_disk_bytes:
+        print(f"warning: {parent} has {free / 1e9:.1f} GB left", file=sys.stderr)
 
 
 def pairs(hooks: str, coders: str, out: Path) -> list[tuple[str, str, Path]]:

@@ -7,8 +7,9 @@ import io
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ def parse(cls: type[T], command: str, args: Sequence[str]) -> T | None:
     UsageError : an unknown or missing option or key (with the nearest valid one), or a value of the wrong kind.
     """
     args, study = _take_config(list(args))
+    args = _with_values(args, getattr(cls, "BARE", {}))
     names = {f.name.replace("_", "-"): f.name for f in fields(cls)}  # type: ignore[arg-type]
     given = _check_flags(args, names)
     section = _section(study, command.split()[0], cls) if study else {}
@@ -67,6 +69,13 @@ def _take_config(args: list[str]) -> tuple[list[str], Path | None]:
         if word.startswith("--config="):
             return args[:i] + args[i + 1 :], Path(word.partition("=")[2])
     return args, None
+
+
+def _with_values(args: Sequence[str], bare: Mapping[str, str]) -> list[str]:
+    """``args`` with the value of every flag in ``bare`` that stands without one."""
+    flags = {f"--{name}": value for name, value in bare.items()}
+    followed = zip_longest(args, args[1:], fillvalue="--")
+    return [f"{word}={flags[word]}" if word in flags and after.startswith("--") else word for word, after in followed]
 
 
 def _check_flags(args: Sequence[str], names: dict[str, str]) -> set[str]:
