@@ -114,9 +114,10 @@ class TensorFile:
         self.path = Path(path)
         self.entries: dict[str, tuple[np.dtype, tuple[int, ...], int]] = {}
         try:
-            for name, entry in self._header().items():
-                if name != "__metadata__":
-                    self.entries[name] = self._entry(name, **entry)
+            header = self._header()
+            self.metadata: dict[str, str] = dict(header.pop("__metadata__", {}))
+            for name, entry in header.items():
+                self.entries[name] = self._entry(name, **entry)
         except FileNotFoundError:
             raise FormatError(path, "a safetensors file", "no such file") from None
         except (ValueError, TypeError, AttributeError) as error:  # of a header that is no JSON, or other JSON

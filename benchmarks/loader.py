@@ -3,7 +3,7 @@
 A synthetic cache stands for a TopK coder: `k` features fire at a token on average, how often a feature fires is
 log-normal over features (capped at a fifth of the tokens), activations are log-normal too. `cpu_ms_*` is the time of
 `loader[feature]`, cold slices (each feature is read once); `floor_ms_*` copies the feature's slices, argsorts its
-values and finds its sequences. Prints JSON.
+values (as bits, by radix) and finds its sequences. Prints JSON.
 
     python benchmarks/loader.py [--tokens 2000000] [--features 4096] [--k 32] [--sample 1000]
 """
@@ -19,64 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from synthetic import draw_counts, make_cache, make_families
 
 if TYPE_CHECKING:
     from autointerp.cache import ActivationCache
-    from autointerp.corpus import Corpus
-
-RESIDUES = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
-
-
-def make_corpus(folder: Path, n_tokens: int, rng: np.random.Generator) -> Corpus:
-    """Proteins of 30 … 2,000 residues (median about 300) in families of 1 … 5."""
-    import pyarrow as pa
-
-    from autointerp.corpus import Corpus
-
-    lengths = np.clip(rng.lognormal(5.7, 0.7, n_tokens // 300), 30, 2000).astype(int)
-    lengths = lengths[np.cumsum(lengths) <= n_tokens]
-    lengths = np.append(lengths, max(30, n_tokens - lengths.sum()))
-    groups = np.repeat(np.arange(len(lengths)), rng.integers(1, 6, len(lengths)))[: len(lengths)]
-    texts = [RESIDUES[rng.integers(0, 20, n)].tobytes().decode() for n in lengths.tolist()]
-    names = [f"Protein {i}" for i in range(len(texts))]
-    table = pa.table({"id": names, "text": texts, "group": groups, "protein_name": names})
-    return Corpus.write(folder, table, kind="protein", source={"synthetic": True}, grouping={"by": "synthetic"})
-
-
-def make_cache(folder: Path, corpus: Corpus, n_features: int, k: int, rng: np.random.Generator) -> ActivationCache:
-    """A finished cache, written shard by shard."""
-    from autointerp.cache import ActivationCache
-    from autointerp.cache.layout import FORMAT, MANIFEST, TOKENS, VERSION, shard_name
-    from autointerp.files import write_json, write_tensors
-
-    offsets = np.concatenate([[0], np.cumsum(corpus.lengths)]).astype(np.int64)
-    n_tokens = int(offsets[-1])
-    shares = rng.lognormal(0, 1.2, n_features)
-    counts = np.minimum(shares / shares.sum() * n_tokens * k, n_tokens / 5).astype(int) + 1
-    shards = []
-    for first in range(0, n_features, 256):
-        last = min(first + 256, n_features)
-        tokens = [np.unique(rng.integers(0, n_tokens, n).astype(np.uint32)) for n in counts[first:last].tolist()]
-        indptr = np.concatenate([[0], np.cumsum([len(t) for t in tokens])]).astype(np.int64)
-        value = rng.lognormal(0, 0.5, indptr[-1]).astype(np.float16)
-        name = shard_name(first, last - 1)
-        write_tensors(folder / name, {"indptr": indptr, "token": np.concatenate(tokens), "value": value})
-        shards.append({"file": name, "first": first, "last": last - 1, "n_activations": int(indptr[-1])})
-    write_tensors(folder / TOKENS, {"tokens": np.zeros(n_tokens, np.uint8), "offsets": offsets})
-    sizes = {"n_features": n_features, "n_tokens": n_tokens, "n_sequences": len(corpus)}
-    manifest = {"format": FORMAT, "version": VERSION, "complete": True, "level": "token", **sizes,
-                "corpus": {"digest": corpus.digest}, "subject": {"kind": "protein"}, "coder": {}, "settings": {},
-                "tokens": TOKENS, "blocks": [], "shards": shards, "files": [],
-                "n_activations": sum(s["n_activations"] for s in shards)}  # fmt: skip
-    write_json(folder / MANIFEST, manifest)
-    return ActivationCache.open(folder)
 
 
 def floor(cache: ActivationCache, feature: int) -> None:
     """The least that any loader does: copy the slices, sort the values, find the sequences."""
     tokens, values = cache[feature]
-    tokens, values = tokens.copy(), values.astype(np.float32)
-    np.argsort(values, kind="stable")
+    tokens, values = tokens.copy(), values.copy()
+    np.argsort(values.view(np.uint16), kind="stable")
     np.searchsorted(tokens, cache.offsets.astype(np.uint32))
 
 
@@ -92,8 +45,9 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = make_corpus(Path(folder) / "corpus", options.tokens, rng)
-        cache = make_cache(Path(folder) / "cache", corpus, options.features, options.k, rng)
+        corpus = make_families(Path(folder) / "corpus", options.tokens, rng)
+        counts = draw_counts(options.features, options.tokens * options.k / options.features, options.tokens / 5, rng)
+        cache = make_cache(Path(folder) / "cache", corpus, counts.tolist(), [1.0] * options.features, rng)
         loader = FeatureLoader(cache, corpus, n_explain=40, n_test=50, n_non_activating=50, context=32, seed=0)
         features = rng.permutation(options.features)[: options.sample + 1].tolist()
         next(loader.iterate(features[:1]))  # what is made once for all features

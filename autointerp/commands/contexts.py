@@ -9,7 +9,9 @@ import numpy as np
 from autointerp.cache import ActivationCache
 from autointerp.commands.terminal import highlighted, plain
 from autointerp.corpus import Corpus
-from autointerp.errors import UsageError
+from autointerp.features.checks import check_corpus
+from autointerp.features.contexts import Bins, Sites, bins_of
+from autointerp.features.examples import Cutter
 
 
 def lines(cache: ActivationCache, corpus: Corpus, feature: int, n: int, context: int, colour: bool) -> Iterator[str]:
@@ -24,61 +26,40 @@ def lines(cache: ActivationCache, corpus: Corpus, feature: int, n: int, context:
     ------
     UsageError : the cache was made from another corpus, or has no such feature.
     """
-    if corpus.digest != cache.manifest["corpus"]["digest"]:
-        raise UsageError(f"{cache.path} was not made from {corpus.path}: give the corpus that was cached")
+    check_corpus(cache, corpus)
     tokens, values = cache[feature]
     total = cache.n_sequences if cache.level == "sequence" else cache.n_tokens
-    yield f"feature {feature}: fires on {len(tokens):,} of {total:,} {cache.level}s ({len(tokens) / max(total, 1):.3%})"
+    count, top, mean = len(tokens), values.max(initial=0), values.mean(dtype=np.float64) if len(values) else 0.0
+    if capped := cache.known(feature) is not None:
+        count, top, mean = (cache.statistics[name][feature] for name in ("count", "max", "mean"))
+    yield f"feature {feature}: fires on {count:,} of {total:,} {cache.level}s ({count / max(total, 1):.3%})"
     if not len(tokens):
         return
-    top = float(values.max())
-    yield f"max {top:.4g}, mean {values.mean(dtype=np.float64):.4g} where it fires"
-    for row, start, stop, peak in _best(cache, tokens, values, n, context):
-        shown = _activations(cache, tokens, values, row, start, stop)
-        yield f"{peak:>8.4g}  {plain(corpus.ids[row])}, tokens {start + 1:,}–{stop:,}"
-        yield "          " + highlighted(_pieces(cache, corpus, row, start, stop), shown, top, colour)
+    yield f"max {top:.4g}, mean {mean:.4g} where it fires"
+    if capped:
+        yield f"the cache holds {len(tokens):,} of these activations: all those of a random subset of sequences"
+    bins = bins_of(cache, context, centred=True)
+    sites = _best(bins, tokens, values, n)
+    cutter = Cutter(cache, corpus, bins, context)
+    examples = cutter.examples(sites, ["activating"] * len(sites), [0] * len(sites), tokens, values)
+    for peak, e in zip(sites.peak, examples, strict=True):
+        yield f"{peak:>8.4g}  {plain(corpus.ids[e.sequence])}, tokens {e.start + 1:,}–{e.start + len(e.ends):,}"
+        yield "          " + highlighted(e.tokens, e.activations.tolist(), float(top), colour)
 
 
-def _best(
-    cache: ActivationCache, tokens: np.ndarray, values: np.ndarray, n: int, context: int
-) -> Iterator[tuple[int, int, int, float]]:
-    """The ``n`` strongest contexts that share no token: (sequence, first token in it, token after it, peak)."""
+def _best(bins: Bins, tokens: np.ndarray, values: np.ndarray, n: int) -> Sites:
+    """The ``n`` strongest sites, ties by position, whose contexts share no token."""
+    order = np.argsort(-values.astype(np.float32), kind="stable")
+    sites = Sites(bins.sequences_of(tokens)[order], tokens[order], values[order]).wide()
     taken: dict[int, list[tuple[int, int]]] = {}
-    for index in np.argsort(-values.astype(np.float32), kind="stable").tolist():
-        if cache.level == "sequence":
-            row, place = int(tokens[index]), 0
-        else:
-            row = int(np.searchsorted(cache.offsets, tokens[index], "right")) - 1
-            place = int(tokens[index] - cache.offsets[row])
-        length = int(cache.offsets[row + 1] - cache.offsets[row])
-        start = max(min(place - context // 2, length - context), 0)
-        stop = min(start + context, length)
+    chosen: list[int] = []
+    for i, (row, start, stop) in enumerate(
+        zip(sites.sequence, *bins.extent(sites.sequence, sites.position), strict=True)
+    ):
         spans = taken.setdefault(row, [])
-        if any(a < stop and start < b for a, b in spans):
-            continue
-        spans.append((start, stop))
-        yield row, start, stop, float(values[index])
-        if (n := n - 1) == 0:
-            return
-
-
-def _activations(
-    cache: ActivationCache, tokens: np.ndarray, values: np.ndarray, row: int, start: int, stop: int
-) -> list[float]:
-    """The feature's activation at each token of a context; at level ``sequence`` the sequence's own, everywhere."""
-    if cache.level == "sequence":
-        return [float(values[np.searchsorted(tokens, row)])] * (stop - start)
-    base = int(cache.offsets[row])
-    first, last = np.searchsorted(tokens, [base + start, base + stop])
-    shown = np.zeros(stop - start, np.float32)
-    shown[tokens[first:last].astype(np.int64) - base - start] = values[first:last]
-    return shown.tolist()
-
-
-def _pieces(cache: ActivationCache, corpus: Corpus, row: int, start: int, stop: int) -> list[str]:
-    """The text of each token of a context."""
-    text, base = corpus.text(row), int(cache.offsets[row])
-    if cache.ends is None:
-        return list(text[start:stop])
-    ends = cache.ends[base : base + stop].tolist()
-    return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)][start:]
+        if not any(a < stop and start < b for a, b in spans):
+            spans.append((start, stop))
+            chosen.append(i)
+            if len(chosen) == n:
+                break
+    return sites.take(np.array(chosen))

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 RESET = "\x1b[0m"
-_WEAK, _STRONG = np.array([255, 245, 225]), np.array([240, 110, 20])
-"""Background of the weakest and the strongest activation; the text on it is black."""
+_WEAK, _STRONG = np.array([178, 174, 170]), np.array([255, 115, 0])
+"""Background of the weakest and the strongest activation: grey to orange, about equally light, so that the strong one
+stands out on a dark and on a light terminal; the text on it is black (contrast at least 7)."""
 
 
 def colourful() -> bool:

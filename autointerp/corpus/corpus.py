@@ -157,6 +157,11 @@ class Corpus:
         """The texts of some rows, in their order."""
         return [self.text(i) for i in rows]
 
+    @property
+    def utf8(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bytes of all texts, uint8, and offsets (n + 1) int64: row ``i`` is ``offsets[i]:offsets[i + 1]`` of them."""
+        return np.frombuffer(self._data, np.uint8), np.asarray(self._offsets)
+
     @cached_property
     def ids(self) -> list[str]:
         """Identifiers, one a row."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autointerp.errors import UsageError
+
+if TYPE_CHECKING:
+    from autointerp.cache.reader import ActivationCache
 
 
 @dataclass(frozen=True)
@@ -16,8 +21,8 @@ class Sites:
 
     Attributes
     ----------
-    sequence : (n,) row of the sequence. position : (n,) flat token position. peak : (n,) float32
-        activation there.
+    sequence : (n,) row of the sequence. position : (n,) flat token position. peak : (n,) activation there.
+        The widths of the numbers are the cache's (uint32, float16) as long as there may be many; see :meth:`wide`.
     """
 
     sequence: np.ndarray
@@ -28,18 +33,75 @@ class Sites:
         """The sites at ``index``."""
         return Sites(self.sequence[index], self.position[index], self.peak[index])
 
-    def join(self, other: Sites) -> Sites:
+    def wide(self) -> Sites:
+        """The same with int64 and float32, which can be reckoned with: a uint32 less 1 may be 2³² − 1."""
+        return Sites(
+            self.sequence.astype(np.int64, copy=False),
+            self.position.astype(np.int64, copy=False),
+            self.peak.astype(np.float32, copy=False),
+        )
+
+    def join(self, *others: Sites) -> Sites:
         """These sites, then the others."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Sites(*map(np.concatenate, pairs))
+        every = (self, *others)
+        return Sites(*(np.concatenate([getattr(s, name) for s in every]) for name in ("sequence", "position", "peak")))
 
     def __len__(self) -> int:
         return len(self.sequence)
 
 
-def _changes(ids: np.ndarray) -> np.ndarray:
-    """Indices at which a run of equal ids begins."""
-    return np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+@dataclass(frozen=True)
+class Ranked:
+    """Sites in the order of their peaks; ``order[rank]`` is the index in ``sites`` of the one with that rank."""
+
+    sites: Sites
+    order: np.ndarray
+
+    def take(self, ranks: np.ndarray | slice) -> Sites:
+        """The sites with these ranks, 0 the weakest."""
+        return self.sites.take(self.order[ranks]).wide()
+
+    @cached_property
+    def peaks(self) -> np.ndarray:
+        """(n,) float32, ascending."""
+        return self.sites.peak[self.order].astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def ordinal(values: np.ndarray) -> np.ndarray:
+    """The bits of positive floats, which order as they do: NumPy is slow at comparing float16."""
+    return values.view(np.uint16 if values.dtype == np.float16 else np.uint32)
+
+
+def span(tokens: np.ndarray, start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last (exclusive) index of the ascending ``tokens`` in ``start`` … ``stop`` − 1, which is not empty."""
+    # in the type of the tokens, or NumPy copies them all; 2³² itself is no uint32, hence stop - 1
+    first, last = start.astype(tokens.dtype), (stop - 1).astype(tokens.dtype)
+    return np.searchsorted(tokens, first), np.searchsorted(tokens, last, "right")
+
+
+def _highest(ids: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Indices of the first maximum of each id; ``ids`` ascend.
+
+    Of every two that follow each other the later stays if it is larger, else the earlier, until no two share an id: at
+    most half of those that share one are left every time.
+    """
+    same, rises = ids[1:] == ids[:-1], height[1:] > height[:-1]
+    stays = np.ones(len(ids), bool)
+    stays[:-1] = ~(same & rises)
+    stays[1:] &= ~same | rises
+    kept = np.flatnonzero(stays)
+    ids = ids[kept]
+    same = ids[1:] == ids[:-1]
+    if not same.any():
+        return kept
+    shared = np.append(False, same)
+    shared[:-1] |= same
+    rest = np.flatnonzero(shared)
+    shared[rest[_highest(ids[rest], height[kept[rest]])]] = False
+    return kept[~shared]
 
 
 class Bins:
@@ -54,19 +116,25 @@ class Bins:
     def __init__(self, offsets: np.ndarray, length: int, centred: bool) -> None:
         self.offsets, self.length, self.centred = np.asarray(offsets, np.int64), length, centred
         self.base = np.concatenate([[0], np.cumsum(-(-np.diff(self.offsets) // length))])
-        every = np.arange(0, self.offsets[-1], length)
-        self._sequence_at = np.searchsorted(self.offsets, every, "right") - 1  # of every length-th token
+        mean = self.offsets[-1] // max(len(self.offsets) - 1, 1)
+        self._shift = min(max(int(mean).bit_length() - 3, 0), 6)  # few sequences begin in 2^shift tokens
+        every = np.arange(0, self.offsets[-1], 1 << self._shift)
+        self._sequence_at = (np.searchsorted(self.offsets, every, "right") - 1).astype(np.int32)
+        # half as wide, twice as fast; filled up with `_padding`, every sequence would begin with a bin
+        narrow = np.uint32 if len(self) * length < 1 << 32 else np.int64
+        self._after = self.offsets[1:].astype(narrow)
+        self._padding = (self.base[:-1] * length - self.offsets[:-1]).astype(narrow)
 
     def __len__(self) -> int:
         return int(self.base[-1])
 
     def sequences_of(self, tokens: np.ndarray) -> np.ndarray:
-        """Sequence of each token: looked up for a place shortly before it, then moved on over sequences that end."""
-        sequence = self._sequence_at[tokens // self.length]
-        late = np.flatnonzero(tokens >= self.offsets[sequence + 1])
+        """Sequence of each token, int32: looked up for a place shortly before it, then moved on over those that end."""
+        sequence = self._sequence_at.take(tokens >> self._shift)
+        late = np.flatnonzero(tokens >= self._after.take(sequence))
         while len(late):
             sequence[late] += 1
-            late = late[tokens[late] >= self.offsets[sequence[late] + 1]]
+            late = late[tokens[late] >= self._after[sequence[late]]]
         return sequence
 
     def active(self, tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, Sites]:
@@ -74,7 +142,7 @@ class Bins:
 
         Parameters
         ----------
-        tokens : (nnz,) int64, ascending flat positions. values : (nnz,) float32 activations.
+        tokens : (nnz,) ascending flat positions. values : (nnz,) positive float16 or float32 activations.
 
         Returns
         -------
@@ -82,34 +150,53 @@ class Bins:
         sites : (n,) the first maximum of every bin, ascending; of centred contexts only those that are the first
             maximum of their whole context too, so that one site is not shown twice, nor off its place.
         """
-        sequence = self.sequences_of(tokens)
-        bin_of_token = self.base[sequence] + (tokens - self.offsets[sequence]) // self.length
-        starts = _changes(bin_of_token)
-        peak = np.maximum.reduceat(values, starts)
-        hits = np.flatnonzero(values == np.repeat(peak, np.diff(starts, append=len(tokens))))
-        index = hits[_changes(bin_of_token[hits])]
-        bins, sites = bin_of_token[starts], Sites(sequence[index], tokens[index], peak)
+        if not len(tokens):
+            return np.zeros(0, np.int64), Sites(np.zeros(0, np.int32), tokens, values)
+        sequence = self._sequences_of_ascending(tokens)
+        bins, height = (tokens + self._padding.take(sequence)) // self.length, ordinal(values)
+        index = _highest(bins, height)
+        bins, sites = bins[index], Sites(sequence[index], tokens[index], values[index])
         if self.centred:
-            sites = sites.take(np.flatnonzero(~self._outdone(bins, sites, index, tokens, values)))
+            sites = sites.take(np.flatnonzero(~self._outdone(bins, sites, index, tokens, height)))
         return bins, sites
 
+    def _sequences_of_ascending(self, tokens: np.ndarray) -> np.ndarray:
+        """As :meth:`sequences_of`; where most sequences hold many of the tokens, it is quicker to look for those."""
+        if len(tokens) < 8 * len(self._after):
+            return self.sequences_of(tokens)
+        bounds = np.searchsorted(tokens, self._after[:-1].astype(tokens.dtype))
+        return np.repeat(np.arange(len(self._after)), np.diff(bounds, prepend=0, append=len(tokens)))
+
     def _outdone(
-        self, bins: np.ndarray, sites: Sites, index: np.ndarray, tokens: np.ndarray, values: np.ndarray
+        self, bins: np.ndarray, sites: Sites, index: np.ndarray, tokens: np.ndarray, height: np.ndarray
     ) -> np.ndarray:
         """Whether the context around a site holds a larger activation, or as large a one before it.
 
-        ``index`` (n,) is where each site stands in ``tokens``. A context reaches into one neighbouring bin at most.
+        ``index`` (n,) is where each site stands in ``tokens``. A context reaches into one neighbouring bin at most, and
+        only a neighbour whose maximum is larger, or as large and before it, can outdo it.
         """
-        peak = sites.peak
-        adjacent, rising = bins[1:] - bins[:-1] == 1, peak[1:] > peak[:-1]
-        result = np.append(adjacent & rising, False)
-        result[1:] |= adjacent & ~rising
-        at = np.flatnonzero(result)  # no other can be; look at what their contexts hold
-        start, stop = self.extent(sites.sequence[at], sites.position[at])
-        first, last = np.searchsorted(tokens, start), np.searchsorted(tokens, stop)
-        bounds = np.stack([first, index[at], last], 1).ravel()
-        before, after, _ = np.maximum.reduceat(np.append(values, 0), bounds).reshape(-1, 3).T
-        result[at] = ((first < index[at]) & (before >= peak[at])) | (after > peak[at])
+        sequence, position, peak, half = sites.sequence, sites.position, height[index], self.length // 2
+        edge = bins * self.length - self._padding.take(sequence)  # where the bin begins
+        # not below 0, uint32 has no such number; a context at the sequence's begin reaches no other bin anyway
+        start = np.minimum(np.maximum(position, half) - half, self._after.take(sequence) - self.length)
+        stop, rises = start + self.length, peak[1:] > peak[:-1]
+        adjacent = (bins[1:] - bins[:-1] == 1) & (sequence[1:] == sequence[:-1])
+        right, left = adjacent & rises & (stop[:-1] > edge[1:]), adjacent & ~rises & (start[1:] < edge[1:])
+        ahead, behind = position[1:] < stop[:-1], position[:-1] >= start[1:]
+        result = np.append(right & ahead, False)
+        result[1:] |= left & behind
+        # the neighbour's maximum lies beyond the context, which may hold another of the neighbour's all the same
+        gap = index[1:] - index[:-1] > 1
+        right, left = np.flatnonzero(right & ~ahead & gap), np.flatnonzero(left & ~behind & gap) + 1
+        weak, step = np.concatenate([right, left]), np.repeat([1, -1], [len(right), len(left)])
+        place, start, stop, least = index[weak], start[weak], stop[weak], peak[weak] + (step > 0)
+        while len(weak):
+            place = place + step
+            inside = (tokens[place] >= start) & (tokens[place] < stop)
+            more = inside & (height[place] >= least)
+            result[weak[more]] = True
+            go = np.flatnonzero(inside & ~more)
+            weak, step, place, start, stop, least = (a[go] for a in (weak, step, place, start, stop, least))
         return result
 
     def around(self, positions: np.ndarray, tokens: np.ndarray, values: np.ndarray) -> Sites:
@@ -127,10 +214,10 @@ class Bins:
         sequence = self.sequences_of(positions)
         start, once = np.unique(self.extent(sequence, positions)[0], return_index=True)
         sequence, positions = sequence[once], positions[once]
-        first, last = np.searchsorted(tokens, start), np.searchsorted(tokens, self.extent(sequence, positions)[1])
+        first, last = span(tokens, start, self.extent(sequence, positions)[1])
         fires = np.flatnonzero(first < last)
         bounds = np.stack([first[fires], last[fires]], 1).ravel()
-        peak = np.maximum.reduceat(np.append(values, 0), bounds)[::2] if len(fires) else values[:0]
+        peak = np.maximum.reduceat(np.append(values, values[:1]), bounds)[::2] if len(fires) else values[:0]
         return Sites(sequence[fires], positions[fires], peak)
 
     def checked(self, positions: np.ndarray) -> np.ndarray:
@@ -161,12 +248,28 @@ class Bins:
             start = position - (position - low) % self.length
         return start, np.minimum(start + self.length, high)
 
+    def holding(self, sites: Sites) -> np.ndarray:
+        """The bin of each site."""
+        return self.base[sites.sequence] + (sites.position - self.offsets[sites.sequence]) // self.length
+
     def middles(self, bins: np.ndarray) -> Sites:
         """The middle of each of the given bins, with peak 0; whether the feature is silent there is not checked."""
         sequence = np.searchsorted(self.base, bins, "right") - 1
         start = self.offsets[sequence] + (bins - self.base[sequence]) * self.length
         stop = np.minimum(start + self.length, self.offsets[sequence + 1])
         return Sites(sequence, (start + stop) // 2, np.zeros(len(bins), np.float32))
+
+
+def default_context(level: str) -> int:
+    """Tokens of a context; at level ``sequence`` the most tokens of a sequence that are shown."""
+    return 512 if level == "sequence" else 32
+
+
+def bins_of(cache: ActivationCache, context: int, centred: bool) -> Bins:
+    """How the sequences of a cache are cut; at level ``sequence`` each is one bin of one "token"."""
+    if cache.level == "sequence":
+        return Bins(np.arange(cache.n_sequences + 1), 1, centred=False)
+    return Bins(cache.offsets, context, centred)
 
 
 Constructor = Callable[[np.ndarray, np.ndarray, Bins], np.ndarray]

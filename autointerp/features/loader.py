@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,19 @@ import numpy as np
 
 from autointerp.cache.reader import ActivationCache
 from autointerp.errors import NotEnoughExamples, UsageError
-from autointerp.features.contexts import Bins, Constructor, Sites
-from autointerp.features.examples import Cutter
-from autointerp.features.negatives import Negatives, Scene, draw_negatives, find_negatives
-from autointerp.features.samplers import Sampler, ascending, find_sampler
+from autointerp.features.checks import (
+    at_least,
+    check_corpus,
+    checked_embeddings,
+    checked_neighbours,
+    family_numbers,
+    name_of,
+)
+from autointerp.features.contexts import Constructor, Ranked, Sites, bins_of, default_context, ordinal
+from autointerp.features.examples import Cutter, Drawn
+from autointerp.features.negatives import NEGATIVES, Negatives, Scene, draw_negatives, find_negatives
+from autointerp.features.samplers import BY_RANK, Sampler, ascending, find_sampler
+from autointerp.features.sides import Sides
 from autointerp.features.splits import SIDES, assign_sides
 from autointerp.features.streaming import work_ahead
 from autointerp.files import digest_json
@@ -41,9 +51,10 @@ class FeatureLoader:
     sampler, test_sampler : of the explain side, and of the others: ``quantiles``, ``top``, ``random``, ``mix``,
         ``importance``, ``even``, ``blocks``, ``blocks-legacy``, ``bins`` (see ``samplers.py``), or a callable.
     negatives : kind of non-activating contexts, or several in equal shares: ``random``, ``near-miss``, ``neighbour``,
-        ``family`` (see ``negatives.py``), or a callable; an example's ``kind`` says which it is.
+        ``similar``, ``family`` (see ``negatives.py``), or a callable; an example's ``kind`` says which it is.
     neighbours : (n_features, k) near features, the nearest first (``nearest_features`` finds them; a negative number
         is none); needed for ``neighbour``.
+    embeddings : (n_windows, d) of every window of ``context`` tokens (``embed_windows`` makes them); for ``similar``.
     family : the metadata column that holds a sequence's family, instead of its group, for ``family``.
     n_quantiles : quantiles of the peak, within a side.
     min_examples : with fewer activating or non-activating contexts than this on any side the feature is skipped.
@@ -71,42 +82,39 @@ class FeatureLoader:
         test_sampler: str | Sampler = "quantiles",
         negatives: str | Negatives | Sequence[str | Negatives] = "random",
         neighbours: np.ndarray | None = None,
+        embeddings: np.ndarray | None = None,
         family: str | None = None,
         n_quantiles: int = 10,
         min_examples: int = 10,
         seed: int = 0,
     ) -> None:
-        if cache.manifest["corpus"]["digest"] != corpus.digest:
-            raise UsageError(
-                f"the cache was made from corpus {cache.manifest['corpus']['digest'][:12]}…, "
-                f"this corpus is {corpus.digest[:12]}…: give the corpus that was cached"
-            )
+        check_corpus(cache, corpus)
         if contexts not in ("centred", "fixed"):
             raise UsageError(f"contexts {contexts!r}: valid are centred, fixed")
-        _at_least(0, n_validation=n_validation, n_non_activating=n_non_activating)
-        _at_least(1, n_explain=n_explain, n_test=n_test, n_quantiles=n_quantiles, min_examples=min_examples)
-        if context is None:
-            context = 512 if cache.level == "sequence" else 32
-        _at_least(2, context=context)
+        at_least(0, n_validation=n_validation, n_non_activating=n_non_activating)
+        at_least(1, n_explain=n_explain, n_test=n_test, n_quantiles=n_quantiles, min_examples=min_examples)
+        context = default_context(cache.level) if context is None else context
+        at_least(2, context=context)
         self.cache, self.corpus, self.seed = cache, corpus, seed
         self.n_examples = {"explain": n_explain, "validation": n_validation, "test": n_test}
         self.n_non_activating, self.min_examples, self.n_quantiles = n_non_activating, min_examples, n_quantiles
         self.samplers = {name: find_sampler(sampler if name == "explain" else test_sampler) for name in SIDES}
-        self.sampler, self.test_sampler = _name(sampler), _name(test_sampler)
+        self.sampler, self.test_sampler = name_of(sampler), name_of(test_sampler)
         self.context, self.split, self.constructor = context, split, constructor
-        self._groups = corpus.groups[: cache.n_sequences]
+        groups, self._group_number = np.unique(corpus.groups[: cache.n_sequences], return_inverse=True)
         self.negatives = find_negatives(negatives)
-        self._negative_names = [
-            _name(c) for c in ([negatives] if isinstance(negatives, str) or callable(negatives) else negatives)
-        ]
-        self.family, self._families = family, self._family_of_sequence(family) if "family" in self.negatives else None
-        self.neighbours = _checked_neighbours(neighbours, cache.n_features, "neighbour" in self.negatives)
-        self._side_of_sequence = assign_sides(self._groups, split, seed)
+        self.family, self._families = family, None
+        if "family" in self.negatives:
+            self._families = self._group_number if family is None else family_numbers(corpus, family, cache.n_sequences)
+        self.centred = contexts == "centred" and cache.level != "sequence"
+        self.neighbours = checked_neighbours(neighbours, cache.n_features, "neighbour" in self.negatives)
+        self._bins = bins_of(cache, context, self.centred)
+        self._cutter = Cutter(cache, corpus, self._bins, context)
+        self.embeddings = checked_embeddings(embeddings, len(self._bins), "similar" in self.negatives)
+        self._sides = Sides(cache, self._bins, assign_sides(groups, split, seed)[self._group_number], self.embeddings)
         for share, (side, n) in zip(split, self.n_examples.items(), strict=True):
             if n and not share:
                 raise UsageError(f"split {split} leaves no group to the {side} side, {n} contexts are asked of it")
-        self.by_sequence = cache.level == "sequence"
-        self.centred = contexts == "centred" and not self.by_sequence
 
     def __len__(self) -> int:
         return self.cache.n_features
@@ -121,26 +129,30 @@ class FeatureLoader:
         tokens, values = self.cache[feature]
         if not len(tokens):
             raise NotEnoughExamples(feature, 0, self.min_examples)
-        dtype = values.dtype
-        # once, and not at every comparison: flat positions are int64, and NumPy is slow at float16
-        tokens, values = tokens.astype(np.int64), values.astype(np.float32)
         active, sites = self._bins.active(tokens, values)
-        fires_in, largest = sites.sequence, values.max()
+        known = self.cache.known(feature)
+        statistics = self._statistics(values, sites.sequence, None if known is None else feature)
         if self.constructor is not None:
-            sites = self._bins.around(self.constructor(tokens, values, self._bins), tokens, values)
-        order = ascending(sites.peak.astype(dtype))
-        side_of_site = self._side_of_sequence[sites.sequence[order]]
-        sides = {
-            name: self._side(feature, code, sites.take(order[side_of_site == code]), active, tokens, values, largest)
-            for code, name in enumerate(SIDES)
-            if self.n_examples[name]
-        }
+            wide = tokens.astype(np.int64), values.astype(np.float32)
+            sites = self._bins.around(self.constructor(*wide, self._bins), tokens, values)
+        side_of_site = self._sides.of_sequence.take(sites.sequence)
+        drawn = {}
+        for code, name in enumerate(SIDES):
+            if self.n_examples[name]:
+                index = np.flatnonzero(side_of_site == code)
+                ranked = Ranked(sites, index[ascending(sites.peak[index])])
+                if len(ranked) < self.min_examples:
+                    what = f"activating contexts on the {name} side"
+                    raise NotEnoughExamples(feature, len(ranked), self.min_examples, what)
+                scene = self._scene(feature, code, known, (tokens, values), active, ranked)
+                drawn[name] = self._draw(scene, code, np.float32(statistics.max))
+        sides = dict(zip(drawn, self._cutter.sides(list(drawn.values()), tokens, values), strict=True))
         return FeatureRecord(
             feature,
             sides["explain"],
             sides.get("validation", Side()),
             sides["test"],
-            self._statistics(values, largest, fires_in),
+            statistics,
             modality=self.corpus.kind,
             level=self.cache.level,
         )
@@ -157,7 +169,7 @@ class FeatureLoader:
         The event loop is never blocked. Close it if you leave it early (``contextlib.aclosing``): that waits for the
         record under way, so that no thread goes on reading the cache.
         """
-        _at_least(1, ahead=ahead)
+        at_least(1, ahead=ahead)
         return work_ahead(self._record_or_skipped, range(len(self)) if features is None else features, ahead)
 
     def _record_or_skipped(self, feature: int) -> FeatureRecord | Skipped:
@@ -186,135 +198,83 @@ class FeatureLoader:
             "split": list(self.split),
             "context": self.context,
             "contexts": "centred" if self.centred else "fixed",
-            "constructor": None if self.constructor is None else _name(self.constructor),
+            "constructor": None if self.constructor is None else name_of(self.constructor),
             "sampler": self.sampler,
             "test_sampler": self.test_sampler,
-            "negatives": self._negative_names,
+            "negatives": [kind if kind in NEGATIVES else name_of(source) for kind, source in self.negatives.items()],
             "neighbours": None if self.neighbours is None else digest_json(self.neighbours.tolist()),
             "family": self.family,
+            **({} if self.embeddings is None else {"embeddings": self._embeddings_digest}),
             "n_quantiles": self.n_quantiles,
             "min_examples": self.min_examples,
             "seed": self.seed,
         }
 
     @cached_property
-    def _bins(self) -> Bins:
-        if self.by_sequence:  # one bin of one "token" per sequence
-            return Bins(np.arange(self.cache.n_sequences + 1), 1, centred=False)
-        return Bins(self.cache.offsets, self.context, self.centred)
-
-    @cached_property
-    def _cutter(self) -> Cutter:
-        return Cutter(self.cache, self.corpus, self._bins, self.context)
-
-    @cached_property
-    def _on_side(self) -> list[np.ndarray]:
-        """Per side, whether a sequence is on it; one without tokens (at level ``sequence``) cannot be shown."""
-        shown = np.diff(self.cache.offsets) > 0
-        return [shown & (self._side_of_sequence == code) for code in range(len(SIDES))]
-
-    @cached_property
-    def _bins_of_side(self) -> list[np.ndarray]:
-        """Ids of the bins on each side."""
-        counts = np.diff(self._bins.base)
-        return [np.flatnonzero(np.repeat(on_side, counts)) for on_side in self._on_side]
-
-    def _family_of_sequence(self, column: str | None) -> np.ndarray:
-        """(n_sequences,) number of the group, or of the value of a metadata column; -1 where it is empty."""
-        if column is None:
-            return np.unique(self._groups, return_inverse=True)[1]
-        values = self.corpus.column(column).to_pylist()[: self.cache.n_sequences]
-        if any(isinstance(v, list) for v in values):
-            raise UsageError(f"family {column!r}: its values are lists; a column with one family a sequence is needed")
-        number = {v: i for i, v in enumerate(dict.fromkeys(v for v in values if v not in (None, "")))}
-        return np.array([number.get(v, -1) for v in values])
+    def _embeddings_digest(self) -> str:
+        assert self.embeddings is not None
+        return hashlib.sha256(np.ascontiguousarray(self.embeddings).data).hexdigest()
 
     def _sites_of(self, feature: int) -> Sites:
-        tokens, values = self.cache[feature]
-        if not len(tokens):
-            return Sites(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        return self._bins.active(tokens.astype(np.int64), values.astype(np.float32))[1]
+        return self._bins.active(*self.cache[feature])[1].wide()
 
-    def _side(
+    def _scene(
         self,
         feature: int,
         code: int,
-        sites: Sites,
+        known: np.ndarray | None,
+        stored: tuple[np.ndarray, np.ndarray],
         active: np.ndarray,
-        tokens: np.ndarray,
-        values: np.ndarray,
-        largest: np.float32,
-    ) -> Side:
-        """One side's examples; ``sites`` ascend by peak, so that a site's rank is its index."""
-        rng = np.random.default_rng([self.seed, feature, code])
-        name = SIDES[code]
-        if len(sites) < self.min_examples:
-            raise NotEnoughExamples(feature, len(sites), self.min_examples, f"activating contexts on the {name} side")
-        n = self.n_examples[name]
-        chosen = np.sort(self.samplers[name](sites.peak / largest, n, self.n_quantiles, rng))[::-1]
-        if len(chosen) < (need := min(self.min_examples, n)):
-            raise NotEnoughExamples(feature, len(chosen), need, f"activating contexts drawn on the {name} side")
-        scene = Scene(
+        ranked: Ranked,
+    ) -> Scene:
+        """One side of a feature."""
+        on_side, candidates = self._sides.of(code, known)
+        return Scene(
             feature,
             self._bins,
-            tokens,
-            values,
+            stored,
             active,
-            self._bins_of_side[code],
-            self._on_side[code],
-            sites,
-            chosen,
+            candidates,
+            on_side,
+            ranked,
             None if self.neighbours is None else self.neighbours[feature],
             self._families,
+            self._sides.near[code],
             self._sites_of,
         )
-        shown, kinds = sites.take(chosen), ["activating"] * len(chosen)
+
+    def _draw(self, scene: Scene, code: int, largest: np.float32) -> Drawn:
+        """Which contexts stand on one side; shares of the ``largest`` activation are what samplers see."""
+        name, ranked = SIDES[code], scene.ranked
+        rng = np.random.default_rng([self.seed, scene.feature, code])
+        n, sampler = self.n_examples[name], self.samplers[name]
+        peaks = np.empty(len(ranked), bool) if sampler in BY_RANK else ranked.peaks / largest  # the first to save time
+        chosen = np.sort(sampler(peaks, n, self.n_quantiles, rng))[::-1]
+        if len(chosen) < (need := min(self.min_examples, n)):
+            raise NotEnoughExamples(scene.feature, len(chosen), need, f"activating contexts drawn on the {name} side")
+        scene.shown = chosen
+        drawn = Drawn(ranked.take(chosen), (chosen * self.n_quantiles // len(ranked)).tolist(), [])
         for kind, (found, share) in draw_negatives(scene, self.negatives, self.n_non_activating, rng).items():
             if len(found) < (need := min(self.min_examples, share)):
                 what = "non-activating" if kind == "random" else kind
-                raise NotEnoughExamples(feature, len(found), need, f"{what} contexts on the {name} side")
-            shown, kinds = shown.join(found), kinds + [kind] * len(found)
-        quantile = np.append(chosen * self.n_quantiles // len(sites), np.full(len(shown) - len(chosen), -1))
-        examples = tuple(self._cutter.examples(shown, kinds, quantile, tokens, values))
-        return Side(examples[: len(chosen)], examples[len(chosen) :])
+                raise NotEnoughExamples(scene.feature, len(found), need, f"{what} contexts on the {name} side")
+            drawn.negatives.append((kind, found))
+        return drawn
 
-    def _statistics(self, values: np.ndarray, largest: np.float32, sequences: np.ndarray) -> FeatureStatistics:
-        total = self.cache.n_sequences if self.by_sequence else self.cache.n_tokens
-        distinct = sequences[np.concatenate([[True], np.diff(sequences) > 0])]
-        groups = np.sort(self._groups[distinct])  # not np.unique, which is slower by far
+    def _statistics(self, values: np.ndarray, sequences: np.ndarray, capped: int | None) -> FeatureStatistics:
+        """Over all activations; only ``n_groups`` of a ``capped`` feature is of those that the cache holds."""
+        distinct = sequences[np.flatnonzero(np.append(True, sequences[1:] != sequences[:-1]))]
+        groups = np.zeros(len(self._group_number), bool)  # of each number, whether it is among them: no need to sort
+        groups[self._group_number[distinct]] = True
+        found = len(values), values[ordinal(values).argmax()], values.mean(dtype=np.float64), len(distinct)
+        if capped is not None:
+            found = tuple(self.cache.statistics[name][capped] for name in ("count", "max", "mean", "n_sequences"))
+        count, largest, mean, n_sequences = found
         return FeatureStatistics(
-            count=len(values),
+            count=int(count),
             max=float(largest),
-            mean=float(values.mean(dtype=np.float64)),
-            frequency=len(values) / total,
-            n_sequences=len(distinct),
-            n_groups=1 + int(np.count_nonzero(np.diff(groups))),
+            mean=float(mean),
+            frequency=int(count) / (self.cache.n_sequences if self.cache.level == "sequence" else self.cache.n_tokens),
+            n_sequences=int(n_sequences),
+            n_groups=int(np.count_nonzero(groups)),
         )
-
-
-def _name(choice: str | Callable[..., Any]) -> str:
-    """What the settings call a choice: its name, or where a user's own callable is defined."""
-    if isinstance(choice, str):
-        return choice
-    named = choice if hasattr(choice, "__qualname__") else type(choice)  # an object that can be called has no name
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def _checked_neighbours(neighbours: np.ndarray | None, n_features: int, needed: bool) -> np.ndarray | None:
-    if neighbours is None:
-        if needed:
-            raise UsageError("negatives 'neighbour' need neighbours=, e.g. nearest_features(decoder vectors, k=10)")
-        return None
-    neighbours = np.asarray(neighbours)
-    right = neighbours.ndim == 2 and len(neighbours) == n_features and np.issubdtype(neighbours.dtype, np.integer)
-    if not right or not neighbours.size or neighbours.max() >= n_features:
-        raise UsageError(
-            f"neighbours of shape {neighbours.shape}, {neighbours.dtype}: ({n_features}, k) features are needed"
-        )
-    return neighbours.astype(np.int64)
-
-
-def _at_least(least: int, **settings: int) -> None:
-    for name, value in settings.items():
-        if value < least:
-            raise UsageError(f"{name} {value}: must be at least {least}")

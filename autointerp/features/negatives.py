@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, update_wrapper
 
 import numpy as np
 
 from autointerp.errors import UsageError, nearest
-from autointerp.features.contexts import Bins, Sites
+from autointerp.features.contexts import Bins, Ranked, Sites, span
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scene:
     """One side of one feature, as a source of negatives sees it.
 
@@ -19,28 +20,44 @@ class Scene:
     ----------
     feature : its index.
     bins : how sequences are cut into contexts; :meth:`Bins.extent` gives the context around a position.
-    tokens, values : (nnz,) int64 ascending flat positions at which the feature fires, on any side, and float32
-        activations; at level ``sequence`` a position is a row of the corpus.
+    stored : the feature's tokens and activations as the cache holds them; :attr:`tokens` and :attr:`values` are wider.
     active : ids of all bins with an activation. candidates : ids of the side's bins.
     on_side : (n_sequences,) whether a sequence is on the side and can be shown.
-    sites : the side's activating contexts, ascending by peak. shown : indices of those that are examples.
+    ranked : the side's activating contexts by rank of their peaks.
     neighbours : (k,) features near this one, the nearest first, negative numbers standing for none.
     families : (n_sequences,) family of each sequence, -1 for none.
+    near : (windows, k) -> the (n, k) windows of the side most like each of ``windows``, the nearest first; -1 for none.
     sites_of : the activating contexts of another feature, on all sides.
+    shown : ranks of those of ``ranked`` that are examples, the strongest first.
     """
 
     feature: int
     bins: Bins
-    tokens: np.ndarray
-    values: np.ndarray
+    stored: tuple[np.ndarray, np.ndarray]
     active: np.ndarray
     candidates: np.ndarray
     on_side: np.ndarray
-    sites: Sites
-    shown: np.ndarray
+    ranked: Ranked
     neighbours: np.ndarray | None
     families: np.ndarray | None
+    near: Callable[[np.ndarray, int], np.ndarray] | None
     sites_of: Callable[[int], Sites]
+    shown: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """(nnz,) int64 ascending flat positions at which the feature fires, on any side; rows at level ``sequence``."""
+        return self.stored[0].astype(np.int64)
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """(nnz,) float32 activations."""
+        return self.stored[1].astype(np.float32)
+
+    @cached_property
+    def sites(self) -> Sites:
+        """The side's activating contexts, ascending by peak."""
+        return self.ranked.take(slice(None))
 
     def starts(self, sites: Sites) -> np.ndarray:
         """First token of each context, by which a context is known."""
@@ -48,8 +65,8 @@ class Scene:
 
     def silent(self, sites: Sites) -> Sites:
         """Those whose whole context is silent."""
-        start, stop = self.bins.extent(sites.sequence, sites.position)
-        return sites.take(np.searchsorted(self.tokens, start) == np.searchsorted(self.tokens, stop))
+        first, last = span(self.stored[0], *self.bins.extent(sites.sequence, sites.position))
+        return sites.take(first == last)
 
 
 Negatives = Callable[[Scene, int, np.random.Generator], np.ndarray]
@@ -60,7 +77,7 @@ Source = Callable[[Scene, int, np.random.Generator], Sites]
 
 def uniform(scene: Scene, n: int, rng: np.random.Generator) -> Sites:
     """Silent contexts of any sequence, at random."""
-    return random_silent(scene.bins, scene.candidates, scene.active, scene.tokens, n, rng)
+    return random_silent(scene, scene.candidates, n, rng)
 
 
 def near_miss(scene: Scene, n: int, rng: np.random.Generator) -> Sites:
@@ -71,8 +88,8 @@ def near_miss(scene: Scene, n: int, rng: np.random.Generator) -> Sites:
     "fires" is counted wrong, which is why ``by_kind`` reports them apart; the accuracy over all kinds is not
     comparable with one over silent negatives. What compares activations as numbers can take them as they are.
     """
-    free = np.setdiff1d(np.arange(-(-len(scene.sites) // 10)), scene.shown)
-    return scene.sites.take(rng.choice(free, min(n, len(free)), replace=False))
+    free = np.setdiff1d(np.arange(-(-len(scene.ranked) // 10)), scene.shown)
+    return scene.ranked.take(rng.choice(free, min(n, len(free)), replace=False))
 
 
 def neighbour(scene: Scene, n: int, rng: np.random.Generator) -> Sites:
@@ -88,8 +105,8 @@ def neighbour(scene: Scene, n: int, rng: np.random.Generator) -> Sites:
         found.append(sites.take(np.argsort(-sites.peak, kind="stable")[:n]))
         rank.append(np.arange(len(found[-1])))
     if not found:
-        return scene.sites.take(slice(0))
-    every = Sites(*(np.concatenate([getattr(s, name) for s in found]) for name in ("sequence", "position", "peak")))
+        return scene.ranked.take(slice(0))
+    every = found[0].join(*found[1:])
     every = every.take(np.argsort(np.concatenate(rank), kind="stable"))
     first = np.sort(np.unique(scene.starts(every), return_index=True)[1])[:n]
     return Sites(every.sequence[first], every.position[first], np.zeros(len(first), np.float32))
@@ -106,10 +123,36 @@ def family(scene: Scene, n: int, rng: np.random.Generator) -> Sites:
     base = scene.bins.base
     counts = base[rows + 1] - base[rows]
     relatives = np.repeat(base[rows] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-    return random_silent(scene.bins, relatives, scene.active, scene.tokens, n, rng)
+    return random_silent(scene, relatives, n, rng)
 
 
-NEGATIVES: dict[str, Source] = {"random": uniform, "near-miss": near_miss, "neighbour": neighbour, "family": family}
+def similar(scene: Scene, n: int, rng: np.random.Generator) -> Sites:
+    """The silent windows most like those of the ten strongest contexts shown: the nearest of each, then the next.
+
+    At most ``FARTHEST`` windows of each are looked at: if the feature fires in nearly all of them, there are too few.
+    """
+    assert scene.near is not None
+    queries = np.unique(scene.bins.holding(scene.ranked.take(scene.shown[:10])))
+    k = min(8 + 4 * n // len(queries), FARTHEST)
+    while True:
+        turns = scene.near(queries, k).T.ravel()
+        bins = turns[np.sort(np.unique(turns, return_index=True)[1])]
+        sites = scene.bins.middles(bins[bins >= 0])
+        sites = scene.silent(sites.take(scene.on_side[sites.sequence]))
+        if len(sites) >= n or k >= min(FARTHEST, len(scene.candidates)):
+            return sites.take(slice(n))
+        k = min(4 * k, FARTHEST)
+
+
+NEGATIVES: dict[str, Source] = {
+    "random": uniform,
+    "near-miss": near_miss,
+    "neighbour": neighbour,
+    "similar": similar,
+    "family": family,
+}
+FARTHEST = 4096
+"""Windows like a given one that ``similar`` looks at."""
 
 
 def find_negatives(choice: str | Negatives | Sequence[str | Negatives]) -> dict[str, Source]:
@@ -162,39 +205,26 @@ def _checked(source: Negatives) -> Source:
         sites = Sites(sequence, position, peak)
         starts = scene.starts(sites)
         first = np.sort(np.unique(starts, return_index=True)[1])
-        return sites.take(first[~np.isin(starts[first], scene.starts(scene.sites.take(scene.shown)))][:n])
+        return sites.take(first[~np.isin(starts[first], scene.starts(scene.ranked.take(scene.shown)))][:n])
 
-    return checked
+    named = source if hasattr(source, "__qualname__") else type(source)
+    return update_wrapper(checked, named, updated=())
 
 
-def random_silent(
-    bins: Bins, candidates: np.ndarray, active: np.ndarray, tokens: np.ndarray, n: int, rng: np.random.Generator
-) -> Sites:
+def random_silent(scene: Scene, candidates: np.ndarray, n: int, rng: np.random.Generator) -> Sites:
     """The middles of ``n`` random bins around which the feature is silent for a whole context, or of all if fewer.
 
-    Parameters
-    ----------
-    candidates : (m,) ids of the bins on the side. active : (n_active,) ids of all bins with an activation.
-    tokens : (nnz,) int64, ascending positions at which the feature fires.
+    ``candidates`` (m,) are the ids of the bins to draw from. A context holds its bin, which may be shorter.
     """
     # a few draws serve nearly every feature; only one that fires almost everywhere needs the whole list
+    bins, active = scene.bins, scene.active
     few = 10 + 3 * n * len(bins) // (2 * max(len(bins) - len(active), 1))
-    fires = np.zeros(len(bins), bool)
-    fires[active] = True
     if few < len(candidates) // 2:
         drawn = rng.choice(candidates, few, replace=False)
-        found = _silent_only(bins, drawn[~fires[drawn]], tokens)
+        at = np.minimum(np.searchsorted(active, drawn.astype(active.dtype)), len(active) - 1)
+        found = scene.silent(bins.middles(drawn[active[at] != drawn]))
         if len(found) >= n:
             return found.take(slice(n))
-    return _silent_only(bins, rng.permutation(candidates[~fires[candidates]]), tokens).take(slice(n))
-
-
-def _silent_only(bins: Bins, drawn: np.ndarray, tokens: np.ndarray) -> Sites:
-    """Sites at the middles of silent bins whose context is silent too: it differs from the bin where that is short."""
-    sites = bins.middles(drawn)
-    start, stop = bins.extent(sites.sequence, sites.position)
-    own = bins.offsets[sites.sequence] + (drawn - bins.base[sites.sequence]) * bins.length
-    beyond = np.flatnonzero(start != own)
-    silent = np.ones(len(sites), bool)
-    silent[beyond] = np.searchsorted(tokens, start[beyond]) == np.searchsorted(tokens, stop[beyond])
-    return sites.take(silent)
+    fires = np.zeros(len(bins), bool)
+    fires[active] = True
+    return scene.silent(bins.middles(rng.permutation(candidates[~fires[candidates]]))).take(slice(n))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from autointerp.cache.reader import ActivationCache
 from autointerp.errors import UsageError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def nearest_features(vectors: np.ndarray, k: int, *, at_once: int = 1 << 24) -> np.ndarray:
@@ -43,22 +48,50 @@ def nearest_features(vectors: np.ndarray, k: int, *, at_once: int = 1 << 24) -> 
     return result
 
 
-def co_occurring(cache: ActivationCache, feature: int, k: int) -> np.ndarray:
-    """The ``k`` features that share most of their tokens with ``feature``: by intersection over union, ties by index.
+def co_occurring(cache: ActivationCache, k: int, *, at_once: int = 1 << 24) -> np.ndarray:
+    """The ``k`` features that share most of their tokens with each: by intersection over union, ties by index.
 
-    Reads the whole cache once, so it is meant for a few features; fewer than ``k`` where fewer share a token.
+    One product of the sparse matrix of features and tokens with itself, over ranges of tokens with at most ``at_once``
+    activations and features whose counts with all others are at most as many (64 MiB). The cache is read once for each
+    such part of the features.
 
     Returns
     -------
-    (≤ k,) int64, the nearest first.
+    (n_features, k) int64, the nearest first; -1 where fewer share a token.
+
+    Raises
+    ------
+    UsageError : activations of some features were left out of the cache.
     """
-    own, _ = cache[feature]
-    fires = np.zeros(int(own[-1]) + 1 if len(own) else 0, bool)
-    fires[own] = True
-    overlap = np.zeros(len(cache))
-    for other, tokens, _ in cache.features():
-        if other != feature and len(own):
-            both = int(np.count_nonzero(fires[tokens[: np.searchsorted(tokens, own[-1], "right")]]))
-            overlap[other] = both / (len(own) + len(tokens) - both)
-    nearest = np.argsort(-overlap, kind="stable")[:k]
-    return nearest[overlap[nearest] > 0]
+    cache.check_whole("co-occurrence")
+    n, count = len(cache), np.array([len(tokens) for _, tokens, _ in cache.features()])
+    n_tokens = cache.n_sequences if cache.level == "sequence" else cache.n_tokens
+    step = max(n_tokens * at_once // max(int(count.sum()), 1), 1)
+    result = np.full((n, k), -1)
+    rows = max(at_once // n, 1)
+    for first in range(0, n, rows):
+        own = np.arange(first, min(first + rows, n))
+        both = np.zeros((len(own), n), np.int32)
+        for begin in range(0, n_tokens, step):
+            fires = _firing(cache, begin, min(begin + step, n_tokens))
+            both += (fires[own] @ fires.T).toarray()
+        both[np.arange(len(own)), own] = 0
+        overlap = both / np.maximum(count[own, None] + count - both, 1)
+        nearest = np.argsort(-overlap, axis=1, kind="stable")[:, :k]
+        some = np.take_along_axis(overlap, nearest, 1) > 0
+        result[own, : nearest.shape[1]] = np.where(some, nearest, -1)
+    return result
+
+
+def _firing(cache: ActivationCache, begin: int, end: int) -> sparse.csr_array:
+    """(n_features, end - begin) 1 where a feature fires at a token, of the tokens ``begin`` … ``end`` − 1."""
+    from scipy import sparse
+
+    parts = []
+    for _, tokens, _ in cache.features():
+        first, last = np.searchsorted(tokens, np.array([begin, end - 1], tokens.dtype))
+        last += bool(last < len(tokens) and tokens[last] == end - 1)
+        parts.append(tokens[first:last])
+    bounds = np.cumsum([0, *map(len, parts)])
+    places = np.concatenate(parts).astype(np.int64) - begin
+    return sparse.csr_array((np.ones(len(places), np.int32), places, bounds), (len(parts), end - begin))

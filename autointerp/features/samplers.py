@@ -154,6 +154,10 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
+BY_RANK = (quantiles, top, uniform, mix, even)
+"""Samplers that look at how many contexts there are and not at their peaks."""
+
+
 def find_sampler(sampler: str | Sampler) -> Sampler:
     """The sampler of that name, or the callable itself."""
     if callable(sampler):

@@ -78,8 +78,8 @@ def test_colour_is_the_activation(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert PAINTED.sub(r"\4", lines[3]).strip() == "".join(pieces[row])
     painted = PAINTED.findall(lines[3])
     assert "".join(p[3] for p in painted) == "".join(p for p, v in zip(pieces[row], values, strict=True) if v)
-    blue = [int(p[2]) for p in painted]  # from 225 down to 20
-    np.testing.assert_allclose(blue, 225 - 205 * values[values > 0] / dense[:, 0].max(), atol=0.5)
+    blue = [int(p[2]) for p in painted]  # from 170 down to 0
+    np.testing.assert_allclose(blue, 170 - 170 * values[values > 0] / dense[:, 0].max(), atol=0.5)
 
 
 @pytest.mark.parametrize(("terminal", "no_color", "flag", "expected"), [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from autointerp.commands import main
+from autointerp.scorers import DetectionScorer
 from tests.studies import MOTIFS, N_NOISE, planted_loader
 
 
@@ -84,8 +85,9 @@ def test_a_run(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     facts = inspect(capsys, out)
     assert facts["explanations"] == "2 (0 failed), 1 features skipped"
-    assert facts["detection@1"] == "median 1.000 over 2 features"
-    assert facts["detection@1 null"].endswith("over 2 features")
+    detection = DetectionScorer().id
+    assert facts[detection] == "median 1.000 over 2 features"
+    assert facts[f"{detection} null"].endswith("over 2 features")
     assert re.fullmatch(r"(\d+) sent, \1 answered, 0 failed", facts["requests"])
     assert facts["spend"] == "$0.0000 confirmed"
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autointerp.features.contexts import Bins
-from autointerp.features.negatives import random_silent
+from autointerp.features.contexts import Bins, Ranked
+from autointerp.features.negatives import Scene, random_silent
 
 
 def brute_sites(column: np.ndarray, offsets: np.ndarray, length: int, centred: bool) -> tuple[list[int], list[tuple]]:
@@ -31,6 +31,16 @@ def brute_sites(column: np.ndarray, offsets: np.ndarray, length: int, centred: b
     return active, sites
 
 
+def scene_of(bins: Bins, tokens: np.ndarray) -> Scene:
+    """As much of one as drawing silent contexts needs."""
+    tokens = tokens.astype(np.uint32)
+    active, sites = bins.active(tokens, np.ones(len(tokens), np.float16))
+    nothing = np.zeros(0, np.int64)
+    stored = tokens, np.ones(len(tokens), np.float16)
+    ranked = Ranked(sites, np.arange(len(sites)))
+    return Scene(0, bins, stored, active, nothing, nothing, ranked, None, None, None, lambda feature: sites)
+
+
 columns = st.tuples(
     st.lists(st.integers(0, 25), min_size=1, max_size=12).filter(any),
     st.integers(2, 9),
@@ -49,13 +59,20 @@ def test_sites_equal_a_search(drawn: tuple, centred: bool) -> None:
     column[rng.integers(offsets[-1])] = levels
     bins, tokens = Bins(offsets, length, centred), np.flatnonzero(column)
     assert len(bins) == sum(-(-n // length) for n in lengths)
-    active, sites = bins.active(tokens, column[tokens].astype(np.float32))
+    narrow, value_type = ((np.uint32, np.float16), (np.int64, np.float32))[seed % 2]
+    active, sites = bins.active(tokens.astype(narrow), column[tokens].astype(value_type))
+    sites = sites.wide()
     start, stop = bins.extent(sites.sequence, sites.position)
     found = list(zip(*(a.tolist() for a in (sites.sequence, sites.position, start, stop)), strict=True))
     assert (active.tolist(), found) == brute_sites(column, offsets, length, centred)
     np.testing.assert_array_equal(sites.peak, column[sites.position])
     if centred:
         assert len({(a, b) for _, _, a, b in found}) == len(found), "no context stands for two sites"
+
+
+def test_a_silent_feature_has_no_sites() -> None:
+    bins, sites = Bins(np.array([0, 9]), 4, True).active(np.zeros(0, np.uint32), np.zeros(0, np.float16))
+    assert (len(bins), len(sites)) == (0, 0)
 
 
 @given(columns, st.booleans(), st.integers(0, 40))
@@ -93,9 +110,8 @@ def test_negatives_are_silent_distinct_and_from_the_candidates(drawn: tuple, cen
     column = rng.random(offsets[-1]) < density / 5
     column[rng.integers(offsets[-1])] = True
     bins, tokens = Bins(offsets, length, centred), np.flatnonzero(column)
-    active, _ = bins.active(tokens, np.ones(len(tokens), np.float32))
     candidates = np.flatnonzero(rng.random(len(bins)) < 0.7)
-    found = random_silent(bins, candidates, active, tokens, n, rng)
+    found = random_silent(scene_of(bins, tokens), candidates, n, rng)
     start, stop = bins.extent(found.sequence, found.position)
     assert not any(column[a:b].any() for a, b in zip(start, stop, strict=True))
     assert (start >= offsets[found.sequence]).all()
@@ -113,10 +129,10 @@ def test_negatives_are_drawn_evenly() -> None:
     """1,000 candidates of which a third is silent: each silent one comes as often as the next (χ² against 5 σ)."""
     bins = Bins(np.array([0, 32_000]), 32, False)
     tokens = np.flatnonzero(np.arange(32_000) // 32 % 3 < 2)
-    active, _ = bins.active(tokens, np.ones(len(tokens), np.float32))
+    scene = scene_of(bins, tokens)
     rng, counts = np.random.default_rng(0), np.zeros(1000)
     for _ in range(2000):
-        found = random_silent(bins, np.arange(1000), active, tokens, 20, rng)
+        found = random_silent(scene, np.arange(1000), 20, rng)
         counts[found.position // 32] += 1
     silent = counts[2::3]
     assert counts.sum() == silent.sum() == 40_000

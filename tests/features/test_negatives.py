@@ -22,7 +22,7 @@ from tests.doubles import make_corpus, random_proteins, write_cache
 from tests.features.record_child import digest
 from tests.features.test_loader import Truth, check_example
 
-NEIGHBOURS = np.array([[1, 5], [2, 0], [0, 1], [-1, -1], [0, 1], [0, 2]])
+NEIGHBOURS = np.array([[1, 5], [2, 3], [0, 1], [-1, -1], [0, 1], [0, 2]])  # 3 is dead
 
 
 @pytest.fixture(scope="module", params=["protein", "text"])
@@ -212,6 +212,7 @@ def test_no_group_is_on_two_sides(
         negatives=kind,
         family="fam",
         neighbours=np.array([[1, 2], [0, 2], [0, 1]]),
+        embeddings=np.random.default_rng(seed).normal(size=(300, 4)),
     )
     sides = assign_sides(np.array(groups), (0.5, 0.0, 0.5), seed)
     for record in loader.iterate():
@@ -287,6 +288,8 @@ def test_wrong_settings(truth: Truth) -> None:
         ({"neighbours": NEIGHBOURS[:4]}, r"neighbours of shape \(4, 2\).*\(6, k\)"),
         ({"neighbours": NEIGHBOURS + 1}, "neighbours"),
         ({"neighbours": NEIGHBOURS + 0.5}, "neighbours .*float64"),
+        ({"negatives": "similar"}, "need embeddings="),
+        ({"embeddings": np.zeros((7, 3))}, r"embeddings of shape \(7, 3\).*floats \(\d+, d\)"),
     ]
     for setting, message in wrong:
         with pytest.raises(UsageError, match=message):

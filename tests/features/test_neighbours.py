@@ -48,11 +48,14 @@ def test_co_occurring_equals_sets_of_tokens(tmp_path: Path) -> None:
     dense[599, 8] = True  # beyond the last token of most
     cache = write_cache(tmp_path / "cache", dense.astype(np.float16), corpus)
     sets = [set(np.flatnonzero(column).tolist()) for column in dense.T]
-    for feature in range(12):
-        shares = {
-            j: len(sets[feature] & s) / max(len(sets[feature] | s), 1) for j, s in enumerate(sets) if j != feature
-        }
-        expected = sorted((j for j in shares if shares[j] > 0), key=lambda j: (-shares[j], j))[:4]
-        assert co_occurring(cache, feature, 4).tolist() == expected
-    assert co_occurring(cache, 1, 4)[0] == 7
-    assert len(co_occurring(cache, 3, 4)) == 0
+    for at_once in (1 << 24, 40, 1):
+        found = co_occurring(cache, 4, at_once=at_once)
+        for feature in range(12):
+            shares = {
+                j: len(sets[feature] & s) / max(len(sets[feature] | s), 1) for j, s in enumerate(sets) if j != feature
+            }
+            expected = sorted((j for j in shares if shares[j] > 0), key=lambda j: (-shares[j], j))[:4]
+            assert found[feature].tolist() == expected + [-1] * (4 - len(expected))
+    assert found[1, 0] == 7
+    assert (found[3] == -1).all()
+    assert co_occurring(cache, 20).shape == (12, 20)
