@@ -1,11 +1,10 @@
-"""The tables of ``run.db``, as a numbered list of migrations; the ones applied are counted in ``user_version``."""
+"""The tables of a run store, as a numbered list of migrations in the SQL that SQLite and PostgreSQL share.
+
+They are written with SQLite's types; :func:`~autointerp.store.postgres.translated` turns them into PostgreSQL's.
+``unixnow()`` is the database's clock in Unix seconds. How many migrations were applied is kept by each database.
+"""
 
 from __future__ import annotations
-
-import sqlite3
-from pathlib import Path
-
-from autointerp.errors import FormatError
 
 MIGRATIONS = (
     """
@@ -32,28 +31,68 @@ MIGRATIONS = (
     CREATE TABLE skipped (feature INTEGER PRIMARY KEY, reason TEXT NOT NULL, have INTEGER, need INTEGER);
     CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
     """,
+    # several studies in one store, workers and their claims, batch jobs, probabilities
+    """
+    CREATE TABLE studies (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, coder TEXT, series TEXT, subject TEXT, hook TEXT,
+        layer INTEGER, created REAL NOT NULL);
+    INSERT INTO studies (name, created) SELECT 'default', unixnow() WHERE EXISTS (SELECT 1 FROM study)
+        OR EXISTS (SELECT 1 FROM attempts) OR EXISTS (SELECT 1 FROM explanations) OR EXISTS (SELECT 1 FROM skipped);
+    CREATE TABLE settings (
+        study INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (study, name));
+    INSERT INTO settings SELECT 1, name, value FROM study;
+    DROP TABLE study;
+    CREATE TABLE workers (
+        id INTEGER PRIMARY KEY, study INTEGER NOT NULL, name TEXT NOT NULL, started REAL NOT NULL, seen REAL NOT NULL);
+    CREATE TABLE claims (
+        study INTEGER NOT NULL, work TEXT NOT NULL, feature INTEGER NOT NULL, worker INTEGER NOT NULL,
+        PRIMARY KEY (study, work, feature));
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY, study INTEGER NOT NULL, worker INTEGER NOT NULL, spec TEXT NOT NULL, external TEXT,
+        state TEXT NOT NULL, created REAL NOT NULL, keys TEXT NOT NULL);
+    ALTER TABLE attempts ADD COLUMN study INTEGER;
+    ALTER TABLE attempts ADD COLUMN worker INTEGER;
+    UPDATE attempts SET study = 1;
+    ALTER TABLE responses ADD COLUMN probabilities TEXT;
+    ALTER TABLE events ADD COLUMN study INTEGER;
+    UPDATE events SET study = 1;
+    CREATE TABLE new_explanations (
+        study INTEGER NOT NULL, feature INTEGER NOT NULL, explainer TEXT NOT NULL, client TEXT NOT NULL,
+        text TEXT NOT NULL, model TEXT NOT NULL, failure TEXT, details TEXT NOT NULL, statistics TEXT NOT NULL,
+        is_spoilt INTEGER NOT NULL, PRIMARY KEY (study, feature, explainer, client));
+    INSERT INTO new_explanations SELECT 1, feature, explainer, client, text, model, failure, details, statistics,
+        CASE WHEN failure LIKE 'timeout:%' OR failure LIKE 'connection:%' OR failure LIKE 'server:%'
+        OR failure LIKE 'rate_limit:%' OR failure LIKE 'overloaded:%' OR failure LIKE 'bad_answer:%' THEN 1 ELSE 0 END
+        FROM explanations;
+    DROP TABLE explanations;
+    ALTER TABLE new_explanations RENAME TO explanations;
+    CREATE TABLE new_trials (
+        score INTEGER NOT NULL, place INTEGER NOT NULL, example TEXT, kind TEXT, quantile INTEGER, truth INTEGER,
+        predicted INTEGER, failure TEXT, prompt INTEGER, probability REAL, PRIMARY KEY (score, place)) WITHOUT ROWID;
+    INSERT INTO new_trials
+        SELECT score, place, example, kind, quantile, truth, predicted, failure, prompt, NULL FROM trials;
+    DROP TABLE trials;
+    ALTER TABLE new_trials RENAME TO trials;
+    CREATE TABLE new_scores (
+        id INTEGER PRIMARY KEY, study INTEGER NOT NULL, feature INTEGER NOT NULL, explainer TEXT NOT NULL,
+        explainer_client TEXT NOT NULL, scorer TEXT NOT NULL, client TEXT NOT NULL, is_null INTEGER NOT NULL,
+        partner INTEGER, value REAL, ci_low REAL, ci_high REAL, n INTEGER, n_failed INTEGER, is_spoilt INTEGER NOT NULL,
+        metrics TEXT NOT NULL, model TEXT NOT NULL,
+        UNIQUE (study, feature, explainer, explainer_client, scorer, client, is_null));
+    INSERT INTO new_scores SELECT id, 1, feature, explainer, explainer_client, scorer, client, is_null, partner, value,
+        ci_low, ci_high, n, n_failed, is_spoilt, metrics, model FROM scores;
+    DROP TABLE scores;
+    ALTER TABLE new_scores RENAME TO scores;
+    CREATE TABLE new_skipped (
+        study INTEGER NOT NULL, feature INTEGER NOT NULL, reason TEXT NOT NULL, have INTEGER, need INTEGER,
+        PRIMARY KEY (study, feature));
+    INSERT INTO new_skipped SELECT 1, feature, reason, have, need FROM skipped;
+    DROP TABLE skipped;
+    ALTER TABLE new_skipped RENAME TO skipped;
+    """,
 )
 
 
-def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
-    """Open ``run.db`` in WAL mode and bring it up to date.
-
-    Raises
-    ------
-    FormatError : not a SQLite file, or written by a newer version of autointerp.
-    """
-    try:
-        if readonly:
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30)
-        else:
-            db = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        raise FormatError(path, "a run store (SQLite)", str(error)) from None
-    if version > len(MIGRATIONS) or (readonly and version < len(MIGRATIONS)):
-        raise FormatError(path, f"a run store of version {len(MIGRATIONS)}", f"version {version}")
-    for number in range(version, len(MIGRATIONS)):
-        db.executescript(f"BEGIN; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
-    return db
+def statements(migration: str) -> list[str]:
+    """The statements of one migration."""
+    return [one.strip() for one in migration.split(";") if one.strip()]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from autointerp.store import RunStore
+from tests.databases import Place
 
 CHILD = """
 import asyncio, random, sys
@@ -37,11 +34,11 @@ with RunStore.open(sys.argv[1]) as store:
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.full)])
-def test_no_acknowledged_answer_is_lost_to_sigkill(tmp_path: Path, kills: int) -> None:
+def test_no_acknowledged_answer_is_lost_to_sigkill(place: Place, kills: int) -> None:
     acknowledged: dict[str, str] = {}
     for number in range(kills):
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path), str(number)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CHILD, str(place.where), str(number)], stdout=subprocess.PIPE, text=True
         )
         assert child.stdout is not None
         lines = [child.stdout.readline() for _ in range(50 + 37 * (number % 11))]
@@ -50,7 +47,7 @@ def test_no_acknowledged_answer_is_lost_to_sigkill(tmp_path: Path, kills: int) -
         child.stdout.close()
         assert child.wait() == -signal.SIGKILL
         acknowledged |= dict(line.rstrip("\n").split(" ", 1) for line in lines if line.endswith("\n"))
-        with RunStore.open(tmp_path) as store:  # the lock died with its holder
+        with place.open() as store:  # the lock died with its holder
             for key, text in acknowledged.items():
                 found = store.get_response(key)
                 assert found is not None
@@ -60,5 +57,5 @@ def test_no_acknowledged_answer_is_lost_to_sigkill(tmp_path: Path, kills: int) -
         assert spend.answers >= len(acknowledged)
         assert spend.attempts - spend.answers - spend.failed <= 16 * (number + 1)
     assert len(acknowledged) >= 50 * kills
-    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as db:
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    if place.kind == "sqlite":
+        assert place.rows("PRAGMA integrity_check") == [("ok",)]
