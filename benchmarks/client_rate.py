@@ -1,9 +1,10 @@
-"""Rate of the whole client stack against bare aiohttp, on one local server that takes 200 ms for an answer.
+"""Rate of the whole client stack against bare calls, on one local server that takes 200 ms for an answer.
 
-Both run in this process, in turns, and the server in another one. Prints JSON: requests a second and CPU milliseconds a
-request of each, the median ratio over the turns, and the ideal rate.
+Bare is aiohttp for the wire format of OpenAI, and Anthropic's SDK on aiohttp for ``--wire anthropic``. Both run in this
+process, in turns, and the server in another one. Prints JSON: requests a second and CPU milliseconds a request of each,
+the median ratio over the turns, and the ideal rate. ``--cold`` counts slow start as well, as with a paid provider.
 
-    python benchmarks/client_rate.py [--requests 1920] [--in-flight 64] [--turns 3]
+    python benchmarks/client_rate.py [--wire openai] [--requests 1920] [--in-flight 64] [--turns 3] [--cold]
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import multiprocessing
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 
 import aiohttp
 from aiohttp import web
 
-from autointerp.clients import Limits, MemoryJournal, connect
+from autointerp.clients import ConnectedClient, Limits, MemoryJournal, ModelSpec, connect
 from autointerp.clients.chat import chat_body
 from autointerp.records import Message, Request, Response
 
@@ -48,14 +50,23 @@ def serve(pipe: Connection, delay: float) -> None:
         }
     ).encode()  # fmt: skip
 
+    message = json.dumps(
+        {
+            "id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": ANSWER}], "usage": {"input_tokens": 1000, "output_tokens": 12},
+        }
+    ).encode()  # fmt: skip
+
     async def handle(request: web.Request) -> web.Response:
         await request.read()
         await asyncio.sleep(delay)
-        return web.Response(body=body, content_type="application/json")
+        answer = message if request.path.endswith("messages") else body
+        return web.Response(body=answer, content_type="application/json")
 
     async def main() -> None:
         application = web.Application()
         application.router.add_post("/v1/chat/completions", handle)
+        application.router.add_post("/v1/messages", handle)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
@@ -84,26 +95,60 @@ async def timed(work: list[Request], in_flight: int, one: Callable[[Request], Aw
     return len(work) / (time.perf_counter() - wall), (time.process_time() - cpu) / len(work)
 
 
-async def measure(url: str, n: int, in_flight: int, turns: int) -> dict[str, list[tuple[float, float]]]:
-    """Both, in turns, after one round each that does not count."""
-    found: dict[str, list[tuple[float, float]]] = {"bare": [], "client": []}
-    connector = aiohttp.TCPConnector(limit=in_flight)
-    async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        connect(f"openai/m@{url}", store=MemoryJournal(), limits=Limits(max_in_flight=in_flight)) as client,
-    ):
+@asynccontextmanager
+async def bare_openai(url: str, in_flight: int) -> AsyncIterator[Callable[[Request], Awaitable[None]]]:
+    """One request by aiohttp alone."""
+    spec = ModelSpec.parse(f"openai/m@{url}/v1")
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=in_flight)) as session:
 
-        async def bare(request: Request) -> None:
-            async with session.post(f"{url}/chat/completions", json=chat_body(client.spec, request)) as answer:
+        async def one(request: Request) -> None:
+            async with session.post(f"{url}/v1/chat/completions", json=chat_body(spec, request)) as answer:
                 assert (await answer.json())["choices"]
 
-        async def whole(request: Request) -> None:
-            assert isinstance(await client.generate(request), Response)
+        yield one
 
-        for turn in range(-1, turns):
-            size = n if turn >= 0 else in_flight
+
+@asynccontextmanager
+async def bare_anthropic(url: str, in_flight: int) -> AsyncIterator[Callable[[Request], Awaitable[None]]]:
+    """One request by the SDK alone, as its manual says, on its aiohttp backend."""
+    import anthropic
+
+    async with anthropic.AsyncAnthropic(
+        api_key="k", base_url=url, max_retries=0, http_client=anthropic.DefaultAioHttpClient()
+    ) as sdk:
+
+        async def one(request: Request) -> None:
+            system, user = request.messages
+            answer = await sdk.messages.create(
+                model="m",
+                max_tokens=request.max_tokens,
+                system=system.content,
+                messages=[{"role": "user", "content": user.content}],
+                output_config={"format": {"type": "json_schema", "schema": dict(request.schema or {})}},
+            )
+            assert answer.content
+
+        yield one
+
+
+async def measure(url: str, options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Both, in turns, after one round each that does not count unless ``--cold``."""
+    found: dict[str, list[tuple[float, float]]] = {"bare": [], "client": []}
+    in_flight, priced = options.in_flight, "?price=1,5" if options.cold else ""
+    spec = f"openai/m@{url}/v1{priced}" if options.wire == "openai" else f"anthropic/m@{url}{priced}"
+    for turn in range(-1, options.turns):
+        async with (
+            (bare_openai if options.wire == "openai" else bare_anthropic)(url, in_flight) as bare,
+            connect(spec, store=MemoryJournal(), limits=Limits(max_in_flight=in_flight), api_key="k") as client,
+        ):
+
+            async def whole(request: Request, client: ConnectedClient = client) -> None:
+                assert isinstance(await client.generate(request), Response)
+
             for name, one in (("bare", bare), ("client", whole)):
-                result = await timed(requests(size, turn), in_flight, one)
+                if not options.cold:
+                    await timed(requests(in_flight, 1000 + turn), in_flight, one)
+                result = await timed(requests(options.requests if turn >= 0 else 10, turn), in_flight, one)
                 if turn >= 0:
                     found[name].append(result)
     return found
@@ -115,13 +160,14 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--delay", type=float, default=0.2)
+    parser.add_argument("--wire", choices=("openai", "anthropic"), default="openai")
+    parser.add_argument("--cold", action="store_true", help="connect anew each turn, with slow start")
     options = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, options.delay), daemon=True)
     server.start()
     try:
-        url = f"http://127.0.0.1:{ours.recv()}/v1"
-        found = asyncio.run(measure(url, options.requests, options.in_flight, options.turns))
+        found = asyncio.run(measure(f"http://127.0.0.1:{ours.recv()}", options))
     finally:
         server.terminate()
     ratios = [client[0] / bare[0] for client, bare in zip(found["client"], found["bare"], strict=True)]

@@ -72,7 +72,7 @@ def record(feature: int) -> FeatureRecord:
 class Records(dict):
     """Records that stand for a loader."""
 
-    cache = SimpleNamespace(level="token")
+    cache = SimpleNamespace(level="token", manifest={"subject": {}})
     settings = {"benchmark": True}  # noqa: RUF012
     seed = 0
 
@@ -113,7 +113,7 @@ async def bodies_of(records: Records, url: str) -> list[dict]:
 
     spec, found = ModelSpec.parse(f"openai/m@{url}"), []
     for one in records.values():
-        said = Explanation(one.feature, "fires on some residue", "default@1")
+        said = Explanation(one.feature, "fires on some residue", "default@2")
         plans = [DefaultExplainer().explain(one), *(s.score(one, said) for s in (DetectionScorer(), FuzzingScorer()))]
         found += [chat_body(spec, request) for plan in plans for request in next(plan)]
     return found

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import inspect
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 from aiohttp import web
@@ -38,6 +43,9 @@ class Fault:
     status, body, headers : answer with these instead.
     reset : send half of the answer, then cut the connection.
     truncate : send the first half of the answer's JSON as if it were whole.
+    stall : send a byte of the answer now and then, and never the last (slow loris).
+    twice : deliver the answer twice on the same connection.
+    usage : fields that replace those of the answer's usage (wrong counts); None takes the usage away.
     """
 
     status: int = 200
@@ -45,6 +53,84 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     reset: bool = False
     truncate: bool = False
+    stall: bool = False
+    twice: bool = False
+    usage: dict[str, Any] | None = field(default_factory=dict)
+
+
+@dataclass
+class RateLimit:
+    """Admits ``per_minute`` requests out of a bucket of ``capacity``, and counts.
+
+    Attributes
+    ----------
+    stated : whether the headers of every response state it, in the words of the wire.
+    again : how a refusal says when to try again: ``seconds``, ``ms``, ``date``, ``body`` or None for not at all.
+    closed : refuses while this is true of the seconds since the first request, whatever came before (a burst of 429).
+    admitted, refused : when requests were, in seconds of ``clock``.
+    """
+
+    per_minute: float
+    capacity: float
+    stated: bool = True
+    again: str | None = "seconds"
+    closed: Callable[[float], bool] = lambda seconds: False
+    clock: Callable[[], float] = time.monotonic
+    admitted: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    _level: float = field(default=float("nan"), init=False)
+    _at: float = field(default=0.0, init=False)
+
+    def admit(self) -> bool:
+        """Count one request in or out."""
+        now = self._fill()
+        began = (self.admitted or [now])[0]
+        free = self._level >= 1 and not self.closed(now - began)
+        self._level -= free
+        (self.admitted if free else self.refused).append(now)
+        return free
+
+    def headers(self, wire: str, refused: bool) -> dict[str, str]:
+        """What the server says of it."""
+        self._fill()
+        found, wait = {}, max(0.0, (1 - self._level) * 60 / self.per_minute)
+        full = (self.capacity - self._level) * 60 / self.per_minute
+        if self.stated:
+            name, reset = "x-ratelimit-{}-requests", f"{full:.3f}s"
+            if wire == "anthropic":
+                name = "anthropic-ratelimit-requests-{}"
+                reset = datetime.fromtimestamp(time.time() + full, UTC).isoformat().replace("+00:00", "Z")
+            stated = {"limit": f"{self.per_minute:g}", "remaining": f"{max(0, int(self._level))}", "reset": reset}
+            found = {name.format(part): value for part, value in stated.items()}
+        if refused and self.again == "seconds":
+            found["Retry-After"] = str(-int(-wait // 1))
+        elif refused and self.again == "ms":
+            found["retry-after-ms"] = f"{1000 * wait:.0f}"
+        elif refused and self.again == "date":
+            found["Retry-After"] = format_datetime(datetime.fromtimestamp(time.time() + wait + 1, UTC), usegmt=True)
+        return found
+
+    def message(self) -> str:
+        """The sentence of a refusal."""
+        wait = max(0.0, (1 - self._level) * 60 / self.per_minute)
+        return "Rate limit reached." + (f" Please try again in {1000 * wait:.0f}ms." if self.again == "body" else "")
+
+    def _fill(self) -> float:
+        now = self.clock()
+        if self._level != self._level:
+            self._level, self._at = self.capacity, now
+        self._level = min(self.capacity, self._level + (now - self._at) * self.per_minute / 60)
+        self._at = now
+        return now
+
+
+@dataclass
+class Charge:
+    """What a server has charged for one request: how often, and for how many tokens."""
+
+    times: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,11 +156,16 @@ class FakeServer:
     answer : from a :class:`Received` to the answer's text, or to a whole body; may be a coroutine function.
     faults : one for each request, in order; None where there is none, and none after the last.
     key : the key that must come with every request; None when there must be none.
+    latency : seconds before each answer, e.g. drawn from a distribution.
+    limit : refuses what exceeds it.
+    keep : whether to keep the requests; a long benchmark does not.
 
     Attributes
     ----------
     url : base address, as it stands after ``@`` in a model string.
     requests : what was received, in order.
+    tally : what was charged, by the request's id (a digest of its body): every answer that was begun to be sent.
+    most : the most requests that were in work at once.
     problems : what was wrong with it; leaving the block asserts that there is none.
     """
 
@@ -85,8 +176,14 @@ class FakeServer:
         *,
         faults: Iterable[Fault | None] = (),
         key: str | None = None,
+        latency: Callable[[], float] = lambda: 0.0,
+        limit: RateLimit | None = None,
+        keep: bool = True,
     ) -> None:
         self.wire, self.answer, self.key = wire, answer, key
+        self.latency, self.limit, self.keep = latency, limit, keep
+        self.tally: dict[str, Charge] = {}
+        self.count = self.now = self.most = 0
         self.faults = iter(faults)
         self.requests: list[Received] = []
         self.problems: list[str] = []
@@ -95,7 +192,7 @@ class FakeServer:
         application = web.Application(client_max_size=1 << 26)
         path = "/v1/messages" if self.wire == "anthropic" else "/v1/chat/completions"
         application.router.add_post(path, self._handle)
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -108,18 +205,32 @@ class FakeServer:
         if kind is None:
             assert self.problems == []
 
-    @property
-    def count(self) -> int:
-        """Requests received."""
-        return len(self.requests)
-
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         received = Received(raw, json.loads(raw), headers)
-        self.requests.append(received)
+        self.count += 1
+        if self.keep:
+            self.requests.append(received)
         self.problems += problems(self.wire, received, self.key)
-        fault = next(self.faults, None)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            return await self._answer(request, received, next(self.faults, None))
+        finally:
+            self.now -= 1
+
+    async def _answer(self, request: web.Request, received: Received, fault: Fault | None) -> web.StreamResponse:
+        stated = {}
+        if self.limit is not None:
+            refused = not self.limit.admit()
+            stated = self.limit.headers(self.wire, refused)
+            if refused:
+                body = error_body(self.wire, 429)
+                body["error"]["message"] = self.limit.message()
+                return web.json_response(body, status=429, headers=stated)
+        if (wait := self.latency()) > 0:
+            await asyncio.sleep(wait)
         if fault is not None and fault.body is not None:
             text = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
             return web.Response(status=fault.status, text=text, headers=fault.headers, content_type="application/json")
@@ -128,16 +239,44 @@ class FakeServer:
             return web.Response(status=fault.status, text=body, headers=fault.headers, content_type="application/json")
         answer = self.answer(received)
         answer = await answer if inspect.isawaitable(answer) else answer
-        body = json.dumps(answer if isinstance(answer, dict) else ok_body(self.wire, received, answer))
-        if fault is not None and fault.reset:
-            return await self._reset(request, body)
-        if fault is not None and fault.truncate:
+        whole = answer if isinstance(answer, dict) else ok_body(self.wire, received, answer)
+        fault = fault or Fault()
+        if fault.usage is None:
+            whole.pop("usage", None)
+        elif fault.usage:
+            whole["usage"] |= fault.usage
+        self._charge(received, whole.get("usage") or {})
+        body = json.dumps(whole)
+        if fault.reset or fault.stall:
+            return await self._broken(request, body, fault)
+        if fault.truncate:
             body = body[: len(body) // 2]
-        return web.Response(text=body, content_type="application/json")
+        response = web.Response(text=body, content_type="application/json", headers=stated)
+        if fault.twice:
+            await response.prepare(request)
+            await response.write_eof()
+            assert request.transport is not None
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n"
+            request.transport.write(head.encode() + body.encode())
+        return response
 
-    async def _reset(self, request: web.Request, body: str) -> web.StreamResponse:
+    def _charge(self, received: Received, usage: dict[str, Any]) -> None:
+        charge = self.tally.setdefault(hashlib.sha256(received.raw).hexdigest(), Charge())
+        charge.times += 1
+        counts = [usage.get(a, usage.get(b)) for a, b in (("prompt_tokens", "input_tokens"),
+                                                          ("completion_tokens", "output_tokens"))]  # fmt: skip
+        counts = [count if isinstance(count, int) and count > 0 else 0 for count in counts]
+        charge.input_tokens += counts[0]
+        charge.output_tokens += counts[1]
+
+    async def _broken(self, request: web.Request, body: str, fault: Fault) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
         await response.prepare(request)
+        if fault.stall:
+            for letter in body[:-1]:
+                await response.write(letter.encode())
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(3600)
         await response.write(body[: len(body) // 2].encode())
         assert request.transport is not None
         request.transport.abort()

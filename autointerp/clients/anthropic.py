@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from autointerp.clients.backend import Limits, client
-from autointerp.clients.chat import SAMPLING
+from autointerp.clients.backend import Limits, Observe, client
+from autointerp.clients.chat import SAMPLING, counted
 from autointerp.clients.classify import classify, classify_error
 from autointerp.clients.session import PerLoop
 from autointerp.clients.spec import ModelSpec
@@ -41,6 +42,7 @@ class Anthropic:
     """``anthropic/MODEL``: the Messages API; ``@http://host`` names another server that speaks it."""
 
     options: Mapping[str, Callable[[str], Any]] = {**SAMPLING, "top_k": int, "effort": str, "thinking": str}
+    capabilities = Capabilities(schema=True)
     needs_model = True
     takes_url = True
     key_variable = "ANTHROPIC_API_KEY"
@@ -49,20 +51,24 @@ class Anthropic:
         with missing("the Anthropic client", "anthropic"):
             import anthropic  # noqa: F401 - found missing before anything is sent
         self.spec = spec
-        self.capabilities = Capabilities(schema=spec.answer_options().get("schema", True), free=spec.is_free)
+        schema = spec.answer_options().get("schema", True)
+        self.capabilities = replace(type(self).capabilities, schema=schema, free=spec.is_free)
         self._key, self._limits = api_key, limits
+        self.observe: Observe | None = None
         self._sdk = PerLoop(self._open)
 
     async def _open(self) -> AsyncGenerator[AsyncAnthropic, None]:
+        import httpx2
         from anthropic import AsyncAnthropic, DefaultAioHttpClient
 
+        pool = httpx2.Limits(max_connections=self._limits.max_in_flight)
         hooks = {"request": [self._strip]} if self.spec.url is not None else {}
         sdk = AsyncAnthropic(
             api_key=self._key or "",  # explicit, or the SDK would look for credentials of the provider's own host
             base_url=self.spec.url or HOME,  # explicit, or ANTHROPIC_BASE_URL would send the key elsewhere
             max_retries=0,
             timeout=self._limits.timeout_s + 5.0,
-            http_client=DefaultAioHttpClient(follow_redirects=False, event_hooks=hooks),
+            http_client=DefaultAioHttpClient(follow_redirects=False, event_hooks=hooks, limits=pool),
         )
         try:
             yield sdk
@@ -116,8 +122,12 @@ class Anthropic:
         sdk = await self._sdk.get()
         try:
             answer = await sdk.messages.with_raw_response.create(**self.arguments(request))
+            if self.observe is not None:
+                self.observe(answer.headers)
             return read(orjson.loads(await answer.read()))
         except anthropic.APIStatusError as error:
+            if self.observe is not None:
+                self.observe(error.response.headers)
             return classify("anthropic", error.status_code, error.body or error.message, error.response.headers)
         except (anthropic.AnthropicError, OSError, ValueError) as error:
             return classify_error(error)
@@ -146,7 +156,10 @@ def read(body: Any) -> Outcome:
 
 def _usage(usage: Any) -> Usage | None:
     """Tokens in all: the API reports what was read from and written to its cache apart from ``input_tokens``."""
-    if not isinstance(usage, dict) or not isinstance(usage.get("input_tokens"), int):
+    if not isinstance(usage, dict):
         return None
-    read, written = usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0
-    return Usage(usage["input_tokens"] + read + written, usage.get("output_tokens") or 0, read)
+    counts = [usage.get(name) or 0 for name in ("cache_read_input_tokens", "cache_creation_input_tokens")]
+    counts.append(usage.get("input_tokens"))
+    if not all(type(count) is int and count >= 0 for count in counts):
+        return None
+    return counted(sum(counts), usage.get("output_tokens"), counts[0])

@@ -8,6 +8,7 @@ report.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ class Baseline:
         if request.task.kind == "explain":
             answer: dict[str, object] = {"explanation": explain(request.task)}
         elif request.task.kind in ("detection", "fuzzing"):
-            answer = {"answers": judge(request.task)}
+            answer = {"answers": judge(request.task, _top(request))}
         else:
             return Failure("bad_request", f"baseline cannot answer a task of kind {request.task.kind!r}")
         return Response(json.dumps(answer, ensure_ascii=False), Usage(), 0.0, "stop", f"baseline@{self.version}")
@@ -62,13 +63,35 @@ def explain(task: Task) -> str:
     return f"{sentence} Pattern: {pattern.text()}" if pattern else sentence
 
 
-def judge(task: Task) -> list[int]:
-    """1 for each example that reaches the stated pattern's threshold (at a marked token, for fuzzing), else 0."""
+def judge(task: Task, top: int = 1) -> list[int]:
+    """For each example, 1 if it reaches the stated pattern's threshold (at a marked token, for fuzzing), else 0.
+
+    With ``top`` above 1, a grade from 0 to ``top`` that is above its half from the threshold on: scores are log-odds in
+    bits, so the grade is the logistic function of what is above the threshold.
+    """
     pattern = parse_pattern(task.explanation)
     if pattern is None:
         return [0] * len(task.examples)
     marks: Sequence[Sequence[int] | None] = task.marks if task.kind == "fuzzing" else [None] * len(task.examples)
-    return [int(pattern.active(_context(e), at)) for e, at in zip(task.examples, marks, strict=True)]
+    scores = [pattern.score(_context(e), at) for e, at in zip(task.examples, marks, strict=True)]
+    if top == 1:
+        return [int(score >= pattern.threshold) for score in scores]
+    return [_grade(score - pattern.threshold, top) for score in scores]
+
+
+def _grade(bits: float, top: int) -> int:
+    """``top // 2 + 1`` … ``top`` for log-odds from 0 on, 0 … ``top // 2`` below."""
+    surplus = math.tanh(bits * math.log(2) / 2)  # 2p − 1
+    middle = top // 2
+    if bits >= 0:
+        return middle + 1 + round(surplus * (top - middle - 1))
+    return round((1 + surplus) * middle)
+
+
+def _top(request: Request) -> int:
+    """The largest answer that the request's schema admits; 1 where it has none."""
+    answers = (request.schema or {}).get("properties", {}).get("answers", {})
+    return max(answers.get("items", {}).get("enum", (1,)))
 
 
 def enriched_terms(positives: Sequence[Example], negatives: Sequence[Example], most: int = 3) -> list[str]:

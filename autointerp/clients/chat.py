@@ -101,10 +101,22 @@ def chat_answer(body: Any, *, trust_cost: bool = False) -> Outcome:
 
 
 def _usage(usage: Any) -> Usage | None:
-    if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
+    if not isinstance(usage, dict):
         return None
-    details = usage.get("prompt_tokens_details") or {}
-    return Usage(usage["prompt_tokens"], usage.get("completion_tokens") or 0, details.get("cached_tokens") or 0)
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    return counted(usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)
+
+
+def counted(input_tokens: Any, output_tokens: Any, cached_tokens: Any) -> Usage | None:
+    """The tokens that a server reports; None when they cannot be true, so that they are not taken for a price.
+
+    What is missing of the last two is 0.
+    """
+    counts = input_tokens, output_tokens or 0, cached_tokens or 0
+    if not all(type(count) is int and count >= 0 for count in counts) or counts[2] > counts[0]:
+        return None
+    return Usage(*counts)
 
 
 def _bad(what: str) -> Failure:

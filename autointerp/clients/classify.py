@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
-import time
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from autointerp.clients.hints import retry_after
 from autointerp.records import Failure, NotSent
 
 RETRY, STOP = True, False
@@ -57,6 +55,9 @@ PHRASES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 """What only the message of a 4xx says."""
 
+TOO_LARGE = re.compile(r"(?i)^request too large")
+"""A 429 that no waiting helps: the request alone exceeds the limit of a minute (OpenAI)."""
+
 EXCEPTIONS: Mapping[str, tuple[str, bool, bool]] = {
     "ConnectionTimeoutError": ("timeout", RETRY, False),
     "ClientConnectorCertificateError": ("connection", STOP, False),
@@ -89,7 +90,7 @@ def classify(family: str, status: int, body: Any, headers: Mapping[str, str] | N
     error = error if isinstance(error, dict) else {"message": str(error)}
     names = [str(error[name]) for name in ("code", "type") if error.get(name)]
     message = str(error.get("message") or (body if isinstance(body, str) else "") or "no message")
-    wait = retry_after(headers or {})
+    wait = retry_after(headers or {}, body)
     kind, retryable = _kind(family, status, names, message, error.get("metadata"), wait)
     text = f"HTTP {status}" + "".join(f" {name}" for name in names if name != str(status)) + f": {message}"
     if 300 <= status < 400:
@@ -111,6 +112,8 @@ def _kind(
         return "rate_limit", RETRY
     if status == 403 and "reasons" in metadata:
         return "refusal", STOP
+    if status == 429 and TOO_LARGE.search(message):
+        return "context_length", STOP
     if 400 <= status < 500 and status != 429:
         for pattern, kind in PHRASES:
             if pattern.search(message):
@@ -134,23 +137,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that a provider asks to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as an HTTP date.
-
-    None when it does not say, or says something else. ``now`` is the time of day in seconds since 1970.
-    """
-    lower = {name.lower(): value for name, value in headers.items()}
-    for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        try:
-            value = float(lower[name]) * scale
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(value):
-            return max(0.0, value)
-    try:
-        when = parsedate_to_datetime(lower["retry-after"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, when - (time.time() if now is None else now))

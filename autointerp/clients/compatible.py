@@ -6,13 +6,14 @@ Lean, because the official SDK costs several times the CPU of a request: at 64 i
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
-from autointerp.clients.backend import Limits, client
+from autointerp.clients.backend import Limits, Observe, client
 from autointerp.clients.chat import SAMPLING, chat_answer, chat_body, flag
 from autointerp.clients.classify import classify, classify_error
 from autointerp.clients.session import PerLoop
@@ -40,18 +41,21 @@ class Compatible:
     needs_model = True
     takes_url = True
     key_variable: str | None = None
+    capabilities = Capabilities(schema=True, logprobs=True)
     url_key_variable: str | None = "OPENAI_COMPAT_API_KEY"
     home = ""
     trust_cost = False
 
     def __init__(self, spec: ModelSpec, *, limits: Limits, api_key: str | None) -> None:
         self.spec = spec
-        self.capabilities = Capabilities(schema=spec.answer_options().get("schema", True), free=spec.is_free)
+        schema = spec.answer_options().get("schema", True)
+        self.capabilities = replace(type(self).capabilities, schema=schema, free=spec.is_free)
         self._url = (spec.url or self.home) + "/chat/completions"
         self._headers = {"Content-Type": "application/json"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._connections = limits.max_in_flight
+        self.observe: Observe | None = None
         self._session = PerLoop(self._open)
 
     async def _open(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
@@ -84,6 +88,8 @@ class Compatible:
             # A redirect would carry the prompt, and perhaps the key, to another host.
             async with session.post(self._url, data=data, headers=self._headers, allow_redirects=False) as answer:
                 status, headers, content = answer.status, answer.headers, await answer.read()
+            if self.observe is not None:
+                self.observe(headers)
             if status == 200:
                 return chat_answer(orjson.loads(content), trust_cost=self.trust_cost)
         except (aiohttp.ClientError, OSError, ValueError) as error:

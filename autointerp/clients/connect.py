@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from threading import get_ident
 from typing import Any
 
-from autointerp.clients.backend import Limits
+from autointerp.clients.backend import Limits, Send
 from autointerp.clients.budget import Budget
 from autointerp.clients.cache import Cache
 from autointerp.clients.journal import Journal, MemoryJournal
-from autointerp.clients.keys import find_key
+from autointerp.clients.keys import account_of, find_key
 from autointerp.clients.ledger import Ledger
-from autointerp.clients.limiter import Limiter
+from autointerp.clients.limiter import Flow, Limiter, shared
 from autointerp.clients.prices import Price, price_of
 from autointerp.clients.retry import Retry
 from autointerp.clients.spec import ModelSpec
@@ -48,6 +50,11 @@ class ConnectedClient:
     spec, capabilities : of the backend.
     price : dollars per million tokens, None when free or unknown.
     budget : of this client, None without one.
+
+    Parameters
+    ----------
+    account : whose limits its requests count against; clients with the same share one queue. None for a queue of its
+        own.
     """
 
     def __init__(
@@ -60,14 +67,21 @@ class ConnectedClient:
         key: str | None = None,
         budget: Budget | None = None,
         timing: Mapping[str, Any] | None = None,
+        account: Hashable = None,
     ) -> None:
         self.spec, self.capabilities, self.price, self.budget = backend.spec, backend.capabilities, price, budget
         timing = dict(timing or {})
         self._backend, self._retries, self._failures = backend, 0, Counter[str]()
-        self._ledger = Ledger(backend, journal, price, limits.timeout_s, key)
-        pace = {name: timing[name] for name in ("sleep", "clock") if name in timing}
-        self._limiter = Limiter(self._ledger, limits, **pace)
-        retry = Retry(self._limiter, limits, on_retry=self._count_retry, **timing)
+        self._limits, self._account, self._flows = limits, account, dict[int, Flow]()
+        self._pace = {name: timing[name] for name in ("sleep", "clock") if name in timing}
+        if hasattr(backend, "observe"):
+            backend.observe = lambda headers: self.flow.observe(headers)
+        if hasattr(backend, "attach"):
+            journal = backend.attach(journal)
+        own_pace = getattr(backend, "own_pace", False)
+        self._ledger = Ledger(backend, journal, price, None if own_pace else limits.timeout_s, key)
+        paced = self._ledger if own_pace else self._guarded(Limiter(self._ledger, lambda: self.flow))
+        retry = Retry(paced, limits, on_retry=self._count_retry, **timing)
         version = getattr(backend, "version", "")
         identity = self.spec.identity + (f"#{version}" if version else "")
         self._cache = Cache(retry, journal, identity, with_task=self.capabilities.tasks)
@@ -80,6 +94,11 @@ class ConnectedClient:
         if isinstance(outcome, Failure):
             self._failures[outcome.kind] += 1
         return outcome
+
+    async def recover(self) -> None:
+        """Take up the batch jobs that an earlier process left open; nothing for other backends."""
+        if hasattr(self._backend, "recover"):
+            await self._backend.recover()
 
     def key(self, request: Request) -> str:
         """The key under which the store holds the answer to ``request``."""
@@ -113,6 +132,20 @@ class ConnectedClient:
 
     def _count_retry(self) -> None:
         self._retries += 1
+
+    def _guarded(self, inner: Send) -> Send:
+        return lambda request, key: self.flow.breaker.send(inner, request, key)
+
+    @property
+    def flow(self) -> Flow:
+        """The queue in front of the model, shared with the other clients of this thread for the same account."""
+        thread = get_ident()
+        flow = self._flows.get(thread)
+        if flow is None:
+            make = partial(Flow, self._limits, name=self.spec.name, slow=not self.capabilities.free, **self._pace)
+            flow = make() if self._account is None else shared((thread, self._account), make, self._limits)
+            self._flows[thread] = flow
+        return flow
 
     @property
     def statistics(self) -> Statistics:
@@ -158,14 +191,17 @@ def connect(
     ClientError : a key is missing, or a budget is given for a model without a known price.
     MissingDependency : the provider's SDK is not installed.
     """
-    limits, key = limits or Limits(), None
+    limits, key, account = limits or Limits(), None, None
     if isinstance(spec, str):
         spec = ModelSpec.parse(spec)
     if isinstance(spec, ModelSpec):
         options = spec.transport_options()
         names = {"in_flight": "max_in_flight", "rpm": "requests_per_minute", "timeout": "timeout_s"}
-        limits = replace(limits, **{field: options[name] for name, field in names.items() if name in options})
+        given = {field: options[name] for name, field in names.items() if name in options}
+        limits = replace(limits, deadline_s=max(limits.deadline_s, given.get("timeout_s", 0.0)), **given)
         key = find_key(spec, api_key)
+        if getattr(spec.backend, "takes_url", False):
+            account = account_of(spec, key)
         backend: Client = spec.backend(spec, limits=limits, api_key=key)
     else:
         backend = spec
@@ -176,4 +212,5 @@ def connect(
         price=price_of(backend.spec),
         key=key,
         budget=None if budget_usd is None else Budget(budget_usd),
+        account=account,
     )

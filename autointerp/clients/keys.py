@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import replace
@@ -31,6 +32,11 @@ def find_key(spec: ModelSpec, api_key: str | None) -> str | None:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ClientError(f"the key for {spec.name} holds characters that no key has; check {variable or 'api_key='}")
     return key
+
+
+def account_of(spec: ModelSpec, key: str | None) -> tuple[str, str | None, str, str]:
+    """What a provider counts requests against: itself, its address, the account (a digest of the key) and the model."""
+    return spec.provider, spec.url, hashlib.sha256((key or "").encode()).hexdigest(), spec.model
 
 
 def redacted(failure: Failure, key: str | None) -> Failure:

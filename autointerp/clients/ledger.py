@@ -27,12 +27,12 @@ class Ledger:
     client : the bare client.
     journal : where attempts are written.
     price : None for a free backend, or for an unpriced one without a budget.
-    timeout_s : seconds that an attempt may take.
+    timeout_s : seconds that an attempt may take, None for as long as it takes.
     key : the API key, to cut out of messages.
     """
 
     def __init__(
-        self, client: Client, journal: Journal, price: Price | None, timeout_s: float, key: str | None = None
+        self, client: Client, journal: Journal, price: Price | None, timeout_s: float | None, key: str | None = None
     ) -> None:
         self._client, self._journal, self._price, self._timeout, self._key = client, journal, price, timeout_s, key
         self.budgets: list[Budget] = []

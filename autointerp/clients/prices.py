@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from autointerp.errors import FormatError, UsageError
 from autointerp.records import Request, Usage
 
 CHEAP = b"abcdefghijklmnopqrstuvwxyz "
+BATCH_RATE = 0.5
+"""Share of the online price that Anthropic and OpenAI ask through their batch APIs, cached input included."""
 DATED = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
@@ -40,11 +42,16 @@ class Price:
         ) / 1e6
 
     def worst(self, request: Request) -> float:
-        """Dollars that ``request`` can cost at most, by :func:`estimate_tokens` and its ``max_tokens``."""
-        tokens = 64 + sum(8 + estimate_tokens(message.content) for message in request.messages)
-        if request.schema is not None:
-            tokens += estimate_tokens(json.dumps(dict(request.schema)))
-        return (tokens * self.input + request.max_tokens * self.output) / 1e6
+        """Dollars that ``request`` can cost at most, by :func:`input_estimate` and its ``max_tokens``."""
+        return (input_estimate(request) * self.input + request.max_tokens * self.output) / 1e6
+
+
+def input_estimate(request: Request) -> int:
+    """An upper estimate of the input tokens of ``request``, its schema and what a provider adds included."""
+    tokens = 64 + sum(8 + estimate_tokens(message.content) for message in request.messages)
+    if request.schema is not None:
+        tokens += estimate_tokens(json.dumps(dict(request.schema)))
+    return tokens
 
 
 def estimate_tokens(text: str) -> int:
@@ -61,7 +68,8 @@ def estimate_tokens(text: str) -> int:
 def price_of(spec: ModelSpec) -> Price | None:
     """The price of a model: ``?price=`` of its string, else the file ``AUTOINTERP_PRICES``, else the shipped table.
 
-    None when none of them knows it. The tables speak of the providers' own hosts only.
+    None when none of them knows it. The tables speak of the providers' own hosts only, and of their online APIs: half
+    of that is paid through ``batch+``. A price in the string is taken as it is.
 
     Raises
     ------
@@ -79,9 +87,11 @@ def price_of(spec: ModelSpec) -> Price | None:
         entry = models.get(spec.model) or models.get(DATED.sub("", spec.model))
         if entry is not None:
             try:
-                return Price(**{name: float(value) for name, value in entry.items()})
+                price = Price(**{name: float(value) for name, value in entry.items()})
             except (TypeError, ValueError, AttributeError):
                 raise FormatError(path, "{ input = 1.0, output = 5.0, cached = 0.1 }", f"{entry!r}") from None
+            rate = BATCH_RATE if spec.batch else 1.0
+            return replace(price, input=price.input * rate, output=price.output * rate)
     return None
 
 

@@ -14,6 +14,9 @@ from collections.abc import Awaitable, Callable
 from autointerp.clients.backend import Limits, Send
 from autointerp.records import Failure, Outcome, Request
 
+UNCOUNTED = frozenset({"rate_limit", "overloaded", "unavailable"})
+"""Refusals that cost nothing and say nothing of the request: only the deadline ends them."""
+
 
 class Retry:
     """Sends the same request again while its failures are worth it; holds no place in the limiter while it waits.
@@ -42,15 +45,16 @@ class Retry:
     async def __call__(self, request: Request, key: str) -> Outcome:
         """The first answer, or the last failure."""
         give_up = None
-        attempt = 1
+        attempt, counted = 1, 0
         while True:
             outcome = await self._inner(request, key)
-            if not isinstance(outcome, Failure) or not outcome.retryable or attempt >= self._limits.max_attempts:
+            if not isinstance(outcome, Failure) or not outcome.retryable:
                 return outcome
+            counted += outcome.kind not in UNCOUNTED
             now = self._clock()
-            give_up = now + self._limits.retry_for_s if give_up is None else give_up
+            give_up = now + self._limits.deadline_s if give_up is None else give_up
             wait = self._wait(attempt, outcome)
-            if now + wait > give_up:
+            if counted >= self._limits.max_attempts or now + wait > give_up:
                 return outcome
             await self._sleep(wait)
             self._on_retry()

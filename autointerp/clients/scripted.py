@@ -26,6 +26,7 @@ class Scripted:
     """
 
     options: Mapping[str, Callable[[str], Any]] = {"answer": str}
+    capabilities = Capabilities(schema=True, free=True)
 
     def __init__(
         self,
@@ -35,7 +36,6 @@ class Scripted:
         api_key: str | None = None,
     ) -> None:
         self.spec = answers if isinstance(answers, ModelSpec) else ModelSpec("scripted")
-        self.capabilities = Capabilities(schema=True, free=True)
         self.calls = 0
         if isinstance(answers, ModelSpec):
             text = answers.answer_options().get("answer")

@@ -1,4 +1,4 @@
-"""Model strings: ``provider/model[@http(s)://host/v1][?option=value&…]``, or a bare name such as ``baseline``."""
+"""Model strings: ``[batch+]provider/model[@http(s)://host/v1][?option=value&…]``, or a bare name: ``baseline``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from autointerp.clients.backend import client
 from autointerp.errors import UsageError, nearest
 
+BATCH = "batch+"
+PLAIN = " !$'()*,/:;=?@|"
+"""Characters that stand for themselves in the value of an option."""
 SECRET_NAME = re.compile(r"(?i)^(.*[-_.])?(key|api_?key|token|secret|password|passwd|authorization|auth|bearer)$")
 SECRET_VALUE = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{4,}")
 
@@ -53,12 +56,14 @@ class ModelSpec:
     model : the provider's name of the model, empty for backends without one.
     url : address of another server that speaks the provider's protocol, None for the provider's own host.
     options : (name, value) pairs as written, sorted by name.
+    batch : whether the provider's batch API carries the requests: the same answers, later and cheaper.
     """
 
     provider: str
     model: str = ""
     url: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    batch: bool = False
 
     @classmethod
     def parse(cls, text: str) -> ModelSpec:
@@ -74,13 +79,12 @@ class ModelSpec:
             head, url = head[: match.start()], head[match.end() :].rstrip("/")
         else:
             url = None
-        if head.startswith("batch+"):
-            raise UsageError(f"{text!r}: there is no batch transport; use {text.removeprefix('batch+')!r}")
-        provider, _, model = head.partition("/")
+        batch = head.startswith(BATCH)
+        provider, _, model = head.removeprefix(BATCH).partition("/")
         pairs = parse_qsl(query, keep_blank_values=True)
         if len({name for name, _ in pairs}) < len(pairs):
             raise UsageError(f"{text!r}: an option is given twice")
-        spec = cls(provider, model, url, tuple(sorted(pairs)))
+        spec = cls(provider, model, url, tuple(sorted(pairs)), batch)
         spec._check()
         return spec
 
@@ -93,13 +97,13 @@ class ModelSpec:
                 raise UsageError(f"{self.text!r}: {self.provider} takes no @URL")
             if not urlsplit(self.url).hostname:
                 raise UsageError(f"{self.text!r}: no host in {self.url!r}; write @http://HOST:PORT/v1")
-        parsers = {**self._answer_options(), **TRANSPORT_OPTIONS}
+        parsers = {**self._answer_options(), **self._transport_options()}
         for name, value in self.options:
             if name not in parsers:
                 raise UsageError(f"unknown option {name!r} of {self.provider}; {nearest(name, parsers)}")
             try:
                 parsers[name](value)
-            except ValueError as error:
+            except (ValueError, UsageError) as error:
                 raise UsageError(f"option {name}={value!r} of {self.provider} is not valid ({error})") from None
 
     @property
@@ -110,6 +114,13 @@ class ModelSpec:
         ------
         UsageError : unknown provider; the message lists the known ones and the nearest.
         """
+        if self.batch:
+            try:
+                return client.get(BATCH + self.provider)
+            except UsageError:
+                client.get(self.provider)  # an unknown provider is the greater mistake
+                known = ", ".join(name for name in client.names() if name.startswith(BATCH))
+                raise UsageError(f"{self.provider} has no batch API; {known} have one: leave {BATCH} away") from None
         if self.provider == "openai" and self.url is not None:
             from autointerp.clients.compatible import Compatible
 
@@ -119,6 +130,9 @@ class ModelSpec:
     def _answer_options(self) -> Mapping[str, Callable[[str], Any]]:
         return getattr(self.backend, "options", {})
 
+    def _transport_options(self) -> Mapping[str, Callable[[str], Any]]:
+        return {**TRANSPORT_OPTIONS, **getattr(self.backend, "transport", {})}
+
     def answer_options(self) -> dict[str, Any]:
         """The parsed options that can change an answer."""
         parsers = self._answer_options()
@@ -126,19 +140,22 @@ class ModelSpec:
 
     def transport_options(self) -> dict[str, Any]:
         """The parsed options that cannot change an answer."""
-        return {name: TRANSPORT_OPTIONS[name](value) for name, value in self.options if name in TRANSPORT_OPTIONS}
+        parsers = self._transport_options()
+        return {name: parsers[name](value) for name, value in self.options if name in parsers}
 
     @property
     def name(self) -> str:
-        """``provider/model`` without address and options."""
+        """``provider/model`` without transport, address and options."""
         return f"{self.provider}/{self.model}" if self.model else self.provider
 
     @property
     def identity(self) -> str:
         """What the cache key holds: provider, model and everything in the string that can change an answer.
 
-        The address, prices and timeouts are outside it; ``?identity=NAME`` sets two deployments apart.
+        The address, prices, timeouts and ``batch+`` are outside it; ``?identity=NAME`` sets two deployments apart.
         """
+        if stands_for := getattr(self.backend, "stands_for", None):
+            return stands_for(self).identity
         options = self.answer_options()
         if name := dict(self.options).get("identity"):
             options["identity"] = name
@@ -159,8 +176,9 @@ class ModelSpec:
     @property
     def text(self) -> str:
         """The string in canonical form; it never holds a credential, for :meth:`parse` refuses those."""
-        query = "&".join(f"{name}={value}" for name, value in self.options)
-        return self.name + (f"@{self.url}" if self.url else "") + (f"?{query}" if query else "")
+        query = "&".join(f"{name}={quote(value, safe=PLAIN)}" for name, value in self.options)
+        transport = BATCH if self.batch else ""
+        return transport + self.name + (f"@{self.url}" if self.url else "") + (f"?{query}" if query else "")
 
     def __str__(self) -> str:
         return self.text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autointerp.clients import connect
-from autointerp.clients.baseline import Baseline, enriched_terms, explain, judge
+from autointerp.clients.baseline import Baseline, _grade, enriched_terms, explain, judge
 from autointerp.clients.spec import ModelSpec
 from autointerp.explainers import DefaultExplainer
 from autointerp.records import Example, Explanation, Failure, FeatureRecord, Message, Request, Response, Side, Task
@@ -84,7 +84,31 @@ def test_a_planted_motif_is_found_and_recognised(scorer: DetectionScorer | Fuzzi
     assert through(r, scorer) >= 0.95
     other = planted(50, "FFY")  # a partner's explanation, as in a null
     null = explain(Task("explain", other.explain.positives, other.explain.negatives))
-    assert abs(through(r, scorer, Explanation(1, null, "default@1")) - 0.5) <= 0.1
+    assert abs(through(r, scorer, Explanation(1, null, "default@2")) - 0.5) <= 0.1
+
+
+@pytest.mark.parametrize("kind", [DetectionScorer, FuzzingScorer])
+def test_grades_are_the_binary_answers_with_a_rank(kind: type[DetectionScorer | FuzzingScorer]) -> None:
+    r = planted()
+    text = explain(Task("explain", r.explain.positives, r.explain.negatives))
+    scores = []
+    for form in ("binary", "graded"):
+        plan = kind(answers=form).score(r, Explanation(7, text, "default@2"))  # type: ignore[arg-type]
+        with pytest.raises(StopIteration) as end:
+            plan.send([answer(q) for q in next(plan)])
+        scores.append(end.value.value)
+    plain, graded = scores
+    assert [t.predicted for t in graded.trials] == [t.predicted for t in plain.trials]
+    assert {t.probability for t in graded.trials} <= {i / 10 for i in range(11)}
+    assert graded.metrics["auroc"] >= graded.value >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("bits", "grade"), [(-float("inf"), 0), (-60, 0), (-1e-9, 5), (0, 6), (1e-9, 6), (60, 10), (5000, 10)]
+)
+def test_a_grade_is_above_the_middle_from_the_threshold_on(bits: float, grade: int) -> None:
+    assert _grade(bits, 10) == grade
+    assert all(_grade(b / 10, 10) <= _grade((b + 1) / 10, 10) for b in range(-100, 100))
 
 
 def test_noise_scores_at_chance() -> None:

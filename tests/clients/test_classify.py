@@ -8,8 +8,9 @@ import aiohttp
 import pytest
 
 from autointerp.clients import maybe_billed
-from autointerp.clients.classify import NotSent, classify, classify_error, retry_after
-from autointerp.records import Failure, Response
+from autointerp.clients.classify import classify, classify_error
+from autointerp.clients.hints import retry_after
+from autointerp.records import Failure, NotSent, Response
 
 
 def openai(message: str = "m", **fields: Any) -> dict[str, Any]:

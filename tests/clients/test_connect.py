@@ -79,7 +79,7 @@ def test_a_budget_needs_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_of_the_string_are_limits() -> None:
     client = connect("openai/q@http://localhost:1/v1?in_flight=3&rpm=100&timeout=9", limits=Limits(max_in_flight=50))
-    assert client._limiter.limit == 3
+    assert client.flow.concurrency.limit == 3
     assert client._ledger._timeout == 9
     with pytest.raises(UsageError, match="max_in_flight"):
         Limits(max_in_flight=0)

@@ -73,7 +73,7 @@ async def test_gives_up_after_the_last_attempt(time: VirtualTime) -> None:
 
 async def test_gives_up_before_a_wait_past_the_deadline(time: VirtualTime) -> None:
     far = Failure("rate_limit", "", True, 429, retry_after=200.0)
-    outcome, waits, seen = await attempt(time, [far, far, far], share=0.0, retry_for_s=300.0)
+    outcome, waits, seen = await attempt(time, [far, far, far], share=0.0, deadline_s=300.0)
     assert outcome == far
     assert (waits, len(seen)) == ([200.0], 2)
 

@@ -16,6 +16,9 @@ from autointerp.errors import UsageError
         ("openai/m@20250101@https://h.org/v1?seed=3", "openai", "m@20250101", "https://h.org/v1", {"seed": "3"}),
         ("anthropic/claude@2025", "anthropic", "claude@2025", None, {}),
         ("scripted?answer=yes", "scripted", "", None, {"answer": "yes"}),
+        ("scripted?answer=a%26b%2Bc%25", "scripted", "", None, {"answer": "a&b+c%"}),
+        ("batch+anthropic/claude", "anthropic", "claude", None, {}),
+        ("manual//some/folder", "manual", "/some/folder", None, {}),
     ],
 )
 def test_parts(text: str, provider: str, model: str, url: str | None, options: dict[str, str]) -> None:
@@ -38,6 +41,13 @@ def test_parts(text: str, provider: str, model: str, url: str | None, options: d
         ("openrouter/a/b", "openrouter/a/b?order=x", False),
         ("openrouter/a/b", "openai/b", False),
         ("anthropic/a", "anthropic/b", False),
+        ("anthropic/a", "batch+anthropic/a?batch_size=9&window=3", True),
+        ("openai/m@http://h/v1?seed=1", "batch+openai/m@http://other/v1?seed=1", True),
+        ("replay/run?as=anthropic/a", "anthropic/a", True),
+        ("replay/run?as=batch+anthropic/a", "replay/elsewhere/run.db?as=anthropic/a", True),
+        ("replay/run?as=anthropic/a?top_k=3", "anthropic/a", False),
+        ("vllm/m?tp=2&memory=0.5&context=100", "vllm/m", True),
+        ("vllm/m?quantization=fp8", "vllm/m", False),
     ],
 )
 def test_identity(a: str, b: str, same: bool) -> None:
@@ -51,7 +61,12 @@ def test_identity(a: str, b: str, same: bool) -> None:
         ("anthropic", ["names no model", "anthropic/MODEL"]),
         ("scripted@http://h/v1?answer=x", ["takes no @URL"]),
         ("openai/m@http:///v1", ["no host"]),
-        ("batch+anthropic/claude", ["no batch transport", "'anthropic/claude'"]),
+        ("batch+openrouter/a/b", ["openrouter has no batch API", "batch+anthropic, batch+openai have one"]),
+        ("batch+antropic/claude", ["unknown client 'antropic'", "did you mean 'anthropic'"]),
+        ("anthropic/m?batch_size=5", ["unknown option 'batch_size' of anthropic"]),
+        ("batch+anthropic/m?batch_size=0", ["batch_size='0'"]),
+        ("vllm/m?memory=2", ["memory='2'"]),
+        ("replay/run?as=nonsense/x", ["as='nonsense/x'", "unknown client 'nonsense'"]),
         ("anthropic/m?temprature=1", ["'temprature'", "temperature", "did you mean"]),
         ("anthropic/m?order=a", ["unknown option 'order' of anthropic"]),
         ("anthropic/m?temperature=hot", ["temperature='hot'", "not valid"]),
