@@ -2,6 +2,7 @@
 
 from autointerp.scorers.detection import DetectionScorer
 from autointerp.scorers.fuzzing import FuzzingScorer
+from autointerp.scorers.injection import flip_rate, inject
 from autointerp.scorers.registry import scorer
 
-__all__ = ["DetectionScorer", "FuzzingScorer", "scorer"]
+__all__ = ["DetectionScorer", "FuzzingScorer", "flip_rate", "inject", "scorer"]

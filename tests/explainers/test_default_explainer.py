@@ -6,7 +6,9 @@ import re
 import pytest
 
 from autointerp.explainers import DefaultExplainer
-from autointerp.records import Failure, FeatureRecord, Outcome, Request, Response, Side
+from autointerp.prompts import FENCED
+from autointerp.records import Explanation, Failure, FeatureRecord, Outcome, Request, Response, Side
+from tests.reading import read
 from tests.studies import example, record
 
 
@@ -15,18 +17,36 @@ def ask(explainer: DefaultExplainer, r: FeatureRecord) -> Request:
     return request
 
 
-def reply(outcome: Outcome, explainer: DefaultExplainer | None = None) -> object:
+def converse(*outcomes: Outcome, explainer: DefaultExplainer | None = None) -> tuple[Explanation, list[Request]]:
+    """The explanation after these outcomes, one a round, and the requests."""
+    plan = (explainer or DefaultExplainer()).explain(record(7))
+    requests = list(next(plan))
+    for outcome in outcomes[:-1]:
+        requests += plan.send([outcome])
+    with pytest.raises(StopIteration) as end:
+        plan.send([outcomes[-1]])
+    return end.value.value, requests
+
+
+def reply(outcome: Outcome, explainer: DefaultExplainer | None = None) -> Explanation:
+    """What comes of an outcome that is answered again when asked again."""
     plan = (explainer or DefaultExplainer()).explain(record(7))
     next(plan)
-    with pytest.raises(StopIteration) as end:
+    try:
         plan.send([outcome])
-    return end.value.value
+        plan.send([outcome])
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("asked more than twice")
 
 
 def shown(*examples: object, **fields: object) -> str:
-    """The texts that an explainer shows."""
+    """The texts that an explainer shows, without their fence."""
     r = dataclasses.replace(record(7), explain=Side(tuple(examples)))  # type: ignore[arg-type]
-    return ask(DefaultExplainer(**fields), r).messages[1].content  # type: ignore[arg-type]
+    message = ask(DefaultExplainer(**fields), r).messages[1].content  # type: ignore[arg-type]
+    found = read(message)
+    assert (found.outside, len(found.fences)) == ([], 1)
+    return "\n".join(found.fences[0])
 
 
 # ------------------------------------------------------------------------------------------------------------- replies
@@ -53,6 +73,16 @@ LONG = "Fires on explanations: of physics, and on the word explanation."
         (f'explanation: "{GOOD}', GOOD),
         (GOOD, GOOD),
         (f'"{GOOD}"', GOOD),
+        ("<think>They share </explanation: no></think>\n\n" + GOOD, GOOD),
+        (f'<think>{{"explanation": "a draft"}}</think>{{"explanation": "{GOOD}"}}', GOOD),
+        ("<think>They share", ""),
+        ("I'm sorry, but I can't help with that.", ""),
+        ("I\u2019m sorry, but I can\u2019t help with that.", ""),
+        ("I cannot determine what these have in common.", ""),
+        ("Sorry, no.", ""),
+        ("As an AI, I see no pattern.", ""),
+        ("Sorry and other words of apology", "Sorry and other words of apology"),
+        ('{"explanation": "I cannot, I will not: refusals in dialogue"}', "I cannot, I will not: refusals in dialogue"),
         ("Fires on explanations of physics", "Fires on explanations of physics"),
         (f'{{"explanation": "{LONG}"}}', LONG),
         (
@@ -79,7 +109,7 @@ LONG = "Fires on explanations: of physics, and on the word explanation."
 def test_replies_as_models_write_them(text: str, explanation: str) -> None:
     found = reply(Response(text, model="m-1"))
     assert found.text == explanation
-    assert (found.feature, found.explainer, found.model) == (7, "default@1", "m-1")
+    assert (found.feature, found.explainer, found.model) == (7, "default@2", "m-1")
     assert (found.failure is None) == bool(explanation)
 
 
@@ -89,6 +119,7 @@ def test_replies_as_models_write_them(text: str, explanation: str) -> None:
         (Response(GOOD, finish="length"), "no explanation in the reply (length)"),
         (Response('{"explanation": "Fires', finish="length"), "no explanation in the reply (length)"),
         (Response("I cannot help with that.", finish="refusal"), "no explanation in the reply (refusal)"),
+        (Response('{"explanation": "x"}', finish="refusal"), "no explanation in the reply (refusal)"),
         (Response("", finish="content_filter"), "no explanation in the reply (content_filter)"),
         (Failure("timeout", "no answer within 5 s"), "timeout: no answer within 5 s"),
         (Failure("context_length", "too long"), "context_length: too long"),
@@ -97,6 +128,40 @@ def test_replies_as_models_write_them(text: str, explanation: str) -> None:
 def test_no_explanation_says_why(outcome: Outcome, failure: str) -> None:
     found = reply(outcome)
     assert (found.text, found.failure) == ("", failure)
+
+
+@pytest.mark.parametrize(
+    ("bad", "max_tokens"),
+    [
+        (Response("I'm sorry, but I can't help with that."), 300),
+        (Response("No.", finish="refusal"), 300),
+        (Response('```json\n{"explanation": "Fires on', finish="length"), 600),
+        (Response("", finish="length"), 600),
+        (Response("[0, 1, 0]"), 300),
+        (Response(""), 300),
+    ],
+)
+def test_a_reply_without_explanation_is_asked_again_once(bad: Response, max_tokens: int) -> None:
+    found, (first, again) = converse(bad, Response(f'{{"explanation": "{GOOD}"}}', model="m-1"))
+    assert (found.text, found.failure, found.model, dict(found.details)) == (GOOD, None, "m-1", {"n_reasked": 1})
+    assert again.messages[:2] == first.messages
+    assert [m.role for m in again.messages[2:]] == ["assistant", "user"]
+    assert '{"explanation": "<one sentence>"}' in again.messages[3].content
+    assert (again.max_tokens, again.schema, again.tag) == (max_tokens, first.schema, "explain")
+    found, requests = converse(bad, bad)
+    assert (found.text, len(requests), dict(found.details)) == ("", 2, {"n_reasked": 1})
+    assert found.failure == f"no explanation in the reply ({bad.finish})"
+    found, _ = converse(bad, Failure("timeout", "no answer within 5 s"))
+    assert (found.failure, dict(found.details)) == ("timeout: no answer within 5 s", {"n_reasked": 1})
+
+
+def test_the_re_ask_of_a_chain_of_thought_keeps_its_form() -> None:
+    good = Response(f'{{"reasoning": "H at 3", "explanation": "{GOOD}"}}')
+    cut = Response('{"reasoning": "H at', finish="length")
+    found, (_, again) = converse(cut, good, explainer=DefaultExplainer(cot=True))
+    assert dict(found.details) == {"n_reasked": 1, "reasoning": "H at 3"}
+    assert "reasoning" in again.messages[3].content
+    assert again.max_tokens == 2400
 
 
 def test_an_answer_that_is_whole_counts_although_the_reply_was_cut_off() -> None:
@@ -152,10 +217,11 @@ def test_whole_sequences_are_shown_without_marks() -> None:
     strong, weak = (example("ABCD", [v] * 4, start=0, length=4) for v in (8.0, 1.0))
     r = dataclasses.replace(record(7), level="sequence", explain=Side((strong, weak)))
     request = ask(DefaultExplainer(activations=True), r)
-    assert request.messages[1].content == (
-        "Example 1: [start]ABCD[end]\n  activation: 10\nExample 2: [start]ABCD[end]\n  activation: 2"
-    )
+    assert read(request.messages[1].content).fences == [
+        ["Example 1: [start]ABCD[end]", "  activation: 10", "Example 2: [start]ABCD[end]", "  activation: 2"]
+    ]
     assert "<<" not in request.messages[0].content
+    assert FENCED in request.messages[0].content
     assert ask(DefaultExplainer(), r).messages[1].content.count("activation") == 0
     assert request.task is not None
     assert request.task.level == "sequence"
@@ -175,9 +241,9 @@ def test_only_the_explain_side_is_shown() -> None:
 
 
 def test_the_id_tells_every_setting_that_is_not_the_default() -> None:
-    assert DefaultExplainer().id == "default@1"
-    assert DefaultExplainer(cot=True, activations=True).id == "default@1?cot=1&activations=1"
-    assert DefaultExplainer(threshold=0.5, max_tokens=200).id == "default@1?threshold=0.5&max_tokens=200"
+    assert DefaultExplainer().id == "default@2"
+    assert DefaultExplainer(cot=True, activations=True).id == "default@2?cot=1&activations=1"
+    assert DefaultExplainer(threshold=0.5, max_tokens=200).id == "default@2?threshold=0.5&max_tokens=200"
     changed = {"cot": True, "activations": True, "threshold": 0.0, "max_tokens": 10}
     assert set(changed) == {f.name for f in dataclasses.fields(DefaultExplainer)}  # a new setting must be in the id
     ids = {DefaultExplainer(**{name: value}).id for name, value in changed.items()}  # type: ignore[arg-type]

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from autointerp.errors import UsageError
+from autointerp.prompts import FENCED
 from autointerp.records import Explanation, Failure, FeatureRecord, Outcome, Request, Response, Score, Scorer, Side
 from autointerp.scorers import DetectionScorer, FuzzingScorer
-from autointerp.scorers.classification import summarise
+from autointerp.scorers.summary import summarise
+from tests.reading import read
 from tests.studies import answers, example, record, truth_of
 
 SCORERS: list[Scorer] = [DetectionScorer(), FuzzingScorer()]
-EXPLANATION = Explanation(7, "fires on zinc fingers", "default@1")
+EXPLANATION = Explanation(7, "fires on zinc fingers", "default@2")
 Judge = Callable[[Request], "str | Outcome"]
 
 
@@ -58,7 +60,7 @@ def test_perfect_inverted_and_constant_judges(scorer: Scorer, answer: Callable[[
     r = record(7)
     score, _ = run(scorer, r, knowing(r, answer))
     assert score.value == value
-    assert (score.n, score.n_failed, score.feature, score.explainer, score.model) == (20, 0, 7, "default@1", "j")
+    assert (score.n, score.n_failed, score.feature, score.explainer, score.model) == (20, 0, 7, "default@2", "j")
     assert score.scorer == scorer.id
     assert score.ci_low is not None
     assert score.ci_high is not None
@@ -143,11 +145,12 @@ def test_positives_and_negatives_are_shuffled() -> None:
 def test_another_explanation_is_judged_on_the_same_prompts(scorer: Scorer) -> None:
     r = record(7)
     _, ((*own,),) = run(scorer, r, knowing(r, bool))
-    _, ((*other,),) = run(scorer, r, knowing(r, bool), Explanation(3, "something else", "default@1"))
+    _, ((*other,),) = run(scorer, r, knowing(r, bool), Explanation(3, "something else", "default@2"))
     for a, b in zip(own, other, strict=True):
         assert a.messages[0] == b.messages[0]
-        swapped = a.messages[1].content.replace("fires on zinc fingers", "something else")
-        assert swapped == b.messages[1].content
+        one, two = read(a.messages[1].content), read(b.messages[1].content)
+        assert (one.outside, one.fences[1], one.numbers[1]) == (two.outside, two.fences[1], two.numbers[1])
+        assert (one.fences[0], two.fences[0]) == (["fires on zinc fingers"], ["something else"])
         assert a.task is not None
         assert b.task is not None
         assert a.task.marks == b.task.marks
@@ -207,6 +210,8 @@ def test_detection_shows_no_marks_and_fuzzing_shows_them() -> None:
         ("I would say yes, no, yes, no, yes.", "unparsed"),
         ("", "unparsed"),
         (Response('{"answers": [1, 0, 1', finish="length"), "truncated"),
+        (Response("Example [1] has a finger, and", finish="length"), "truncated"),
+        (Response("", finish="length"), "truncated"),
         (Response("I will not judge this.", finish="refusal"), "refusal"),
         (Response('{"answers": [1, 0, 1, 0, 1]}', finish="refusal"), "refusal"),
     ],
@@ -229,6 +234,7 @@ def test_a_reply_that_is_no_list_is_asked_again_once_and_then_a_failure_not_a_wr
     assert "5 answers" in again.messages[3].content
     assert again.messages[2].content
     assert (again.tag, again.schema) == (first[0].tag, first[0].schema)
+    assert again.max_tokens == first[0].max_tokens * (2 if failure == "truncated" else 1)
     assert (score.n, score.n_failed, score.value) == (20, 5, 1.0)
     assert score.metrics["failures"] == {failure: 5}
     assert score.metrics["n_reasked"] == 1
@@ -310,13 +316,31 @@ def test_one_class_alone_has_no_value() -> None:
 
 
 def test_ids_tell_the_settings() -> None:
-    assert (DetectionScorer().id, DetectionScorer(10).id) == ("detection@1", "detection@1?examples_per_prompt=10")
-    assert FuzzingScorer().id == "fuzzing@1"
-    assert FuzzingScorer(1, threshold=0.5).id == "fuzzing@1?examples_per_prompt=1&threshold=0.5"
-    assert FuzzingScorer(threshold=0.0).id == "fuzzing@1?threshold=0"
-    for scorer in (DetectionScorer, FuzzingScorer):
-        with pytest.raises(UsageError, match="examples_per_prompt 0: must be at least 1"):
-            scorer(examples_per_prompt=0)
+    assert (DetectionScorer().id, DetectionScorer(10).id) == ("detection@2", "detection@2?examples_per_prompt=10")
+    assert FuzzingScorer().id == "fuzzing@2"
+    assert FuzzingScorer(1, threshold=0.5).id == "fuzzing@2?examples_per_prompt=1&threshold=0.5"
+    assert FuzzingScorer(threshold=0.0).id == "fuzzing@2?threshold=0"
+    assert DetectionScorer(answers="graded").id == "detection@2?answers=graded"
+    assert DetectionScorer(9, answers="probability").id == "detection@2?answers=probability"  # always one example
+    assert FuzzingScorer(order="examples-first").id == "fuzzing@2?order=examples-first"
+    changed: dict[str, Any] = {
+        "examples_per_prompt": 9,
+        "answers": "graded",
+        "order": "examples-first",
+        "threshold": 0.1,
+    }
+    assert set(changed) == {f.name for f in dataclasses.fields(FuzzingScorer)}  # a new setting must be in the id
+    assert len({FuzzingScorer(**{k: v}).id for k, v in changed.items()} | {FuzzingScorer().id}) == len(changed) + 1
+
+
+@pytest.mark.parametrize("scorer", [DetectionScorer, FuzzingScorer])
+def test_settings_that_are_none_are_refused(scorer: Any) -> None:
+    with pytest.raises(UsageError, match="examples_per_prompt 0: must be at least 1"):
+        scorer(examples_per_prompt=0)
+    with pytest.raises(UsageError, match="unknown answers 'grade'; valid: auto, binary, graded, probability"):
+        scorer(answers="grade")
+    with pytest.raises(UsageError, match="unknown order 'first'; valid: auto, examples-first, explanation-first"):
+        scorer(order="first")
 
 
 def test_the_prompt_names_what_the_texts_are() -> None:
@@ -326,7 +350,10 @@ def test_the_prompt_names_what_the_texts_are() -> None:
             (request, *_) = next(scorer.score(dataclasses.replace(r, modality=modality), EXPLANATION))
             assert word in request.messages[0].content
             assert '{"answers": [0, 1, …]}' in request.messages[0].content
-            assert request.messages[1].content.startswith("Explanation: fires on zinc fingers\n\n")
+            assert FENCED in request.messages[0].content
+            explained, shown = read(request.messages[1].content).fences
+            assert explained == ["fires on zinc fingers"]
+            assert len(shown) == 5
 
 
 # -------------------------------------------------------------------------------------------------------------- fuzzing
