@@ -135,7 +135,7 @@ def _encode_blocks(
     settings: CacheSettings,
     observer: Observer | None,
 ) -> None:
-    """Encode every block that is not finished in all of ``runs``; beside a GPU, some are finished while the next runs."""
+    """Encode every block that is not finished in all of ``runs``; a GPU goes on while blocks are finished."""
     resident, reached = Resident(), 0
     underway: deque[tuple[int, Future[Made]]] = deque()
 

@@ -16,10 +16,14 @@ COMMANDS = {
     "cache": "encode a corpus and cache every feature's activations",
     "convert": "write a cache for delphi, or read one of delphi's or the protein seed's",
     "run": "explain features with an LLM and score the explanations",
+    "runs": "list the runs below a folder: features done, scores, spend",
+    "spend": "what a run has cost: confirmed, maybe billed, in flight, by model",
+    "retry-failed": "have a run's failed results made again",
+    "reparse": "read a run's stored replies again, after a parser was mended; costs nothing",
     "report": "tables and figures of one run: HTML, CSV, Parquet",
     "inspect": "say what a corpus, cache, coder or run folder holds",
 }
-"""Subcommands and what each does; ``autointerp.commands.FIRST_WORD`` holds the code."""
+"""Subcommands and what each does; ``autointerp.commands.FIRST_WORD`` holds the code (- as _)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +61,7 @@ def _dispatch(args: list[str]) -> int:
         raise UsageError(f"unknown command {given!r}; {nearest(given, COMMANDS)}")
     from autointerp.commands.settings import parse
 
-    module = importlib.import_module(f"autointerp.commands.{name.split()[0]}")
+    module = importlib.import_module(f"autointerp.commands.{name.split()[0].replace('-', '_')}")
     config = parse(module.Config, name, args[len(name.split()) :])
     return 0 if config is None else int(module.run(config) or 0)
 

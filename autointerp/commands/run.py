@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,8 @@ from autointerp.errors import FormatError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from autointerp.cache import ActivationCache
+    from autointerp.corpus import Corpus
     from autointerp.features import FeatureLoader
     from autointerp.pipeline import RunReport
     from autointerp.records import Explainer, Scorer
@@ -28,6 +30,14 @@ class Config:
     """Folder of the corpus that was cached."""
     out: Path
     """Folder of the run."""
+    store: str | None = None
+    """postgresql://… instead of a database in that folder: many processes may work on one study."""
+    study: str = "default"
+    """Name of the study in that database."""
+    series: str = ""
+    """Series of coders that this one belongs to, for queries across coders."""
+    coder_name: str | None = None
+    """Name of the coder in such queries; by default that of the cache's folder."""
     client: str = "baseline"
     """Model string: baseline, anthropic/…, openai/…, openrouter/…, openai/MODEL@http://host/v1."""
     score_client: str | None = None
@@ -46,6 +56,10 @@ class Config:
     """Scorers, separated by commas."""
     examples_per_prompt: int = 5
     """Examples that the judge sees in one prompt."""
+    answers: Literal["binary", "graded", "probability", "auto"] = "binary"
+    """Judge by 0 or 1, by grades of 0 to 10, by the probability of one token, or by what the backend does best."""
+    order: Literal["explanation-first", "examples-first", "auto"] = "explanation-first"
+    """What comes first in a judge's prompt; examples first lets paired nulls share a cached prefix."""
     nulls: bool = True
     """Judge every feature's trials with another feature's explanation as well (doubles the judging)."""
     n_explain: int = 40
@@ -63,9 +77,16 @@ class Config:
     test_sampler: str = "quantiles"
     """How the scorers' contexts are sampled."""
     negatives: str = "random"
-    """Kinds of non-activating contexts in equal shares, separated by commas: random, near-miss, neighbour, family."""
-    neighbours: Path | None = None
-    """For --negatives neighbour: a .npy of (n_features, k) near features, the nearest first."""
+    """Kinds of non-activating contexts in equal shares, separated by commas: random, near-miss, neighbour, similar,
+    family."""
+    neighbours: str | None = None
+    """For --negatives neighbour: co-occurrence; decoder:CODER or encoder:CODER, by cosine of that coder's vectors; or a
+    .npy of (n_features, k) near features, the nearest first."""
+    embeddings: Path | None = None
+    """For --negatives similar: a file of embeddings of all windows; made if there is none."""
+    embedder: str | None = None
+    """What makes them: of text a sentence-transformers model (all-MiniLM-L6-v2), of proteins SUBJECT@HOOK (the cache's
+    own)."""
     family: str | None = None
     """For --negatives family: the metadata column that holds a sequence's family, instead of its group."""
     min_examples: int = 10
@@ -76,48 +97,56 @@ class Config:
     """Dollars that the whole run may cost, earlier calls included."""
     in_flight: int = 64
     """Requests in flight at once, at most."""
-    features_in_flight: int = 64
-    """Features under way at once."""
+    features_in_flight: int | None = None
+    """Features under way at once: 64, and 2,000 for batch+, so that there is something to put into a batch."""
+    deadline: float | None = None
+    """Seconds that the run may take; in the last tenth nothing new is begun, then what is under way is cancelled."""
+    max_failure_rate: float = 0.5
+    """Share of features that may fail before the run is stopped."""
     estimate: bool = False
     """Build the real prompts, print requests, tokens and price, and stop; spends nothing."""
+    probe: int | None = None
+    """First do this many features for real, to learn what answers cost; then print the estimate and stop."""
 
 
 def run(config: Config) -> int:
-    """Run the study, print its table; 130 if it was interrupted."""
+    """Run the study, print its table; 130 if it was interrupted, 124 if its time was up."""
     from autointerp.clients import Limits, connect
     from autointerp.commands.settings import to_toml
-    from autointerp.explainers import explainer
     from autointerp.files import write_text
     from autointerp.pipeline import Pipeline
     from autointerp.progress import Bars
-    from autointerp.scorers import scorer
-    from autointerp.store import RunStore
+    from autointerp.store.postgres import redacted
 
     features = parse_features(config.features)
-    explain: Explainer = _with_options(explainer.get(config.explainer), cot=config.cot, activations=config.activations)
-    names = [name.strip() for name in config.scorers.split(",") if name.strip()]
-    judges: list[Scorer] = [
-        _with_options(scorer.get(name), examples_per_prompt=config.examples_per_prompt) for name in names
-    ]
+    explain, judges = make_plans(config)
     loader = make_loader(config)
     limits = Limits(max_in_flight=config.in_flight)
-    with RunStore.open(config.out) as store:
+    with open_store(config) as store:
         client = connect(config.client, store=store, limits=limits)
         judge = connect(config.score_client, store=store, limits=limits) if config.score_client else client
-        pipeline = Pipeline(loader, explain, judges, client=client, score_client=judge, store=store, nulls=config.nulls)
-        if config.estimate:
-            print(pipeline.estimate(features, n_features=config.n_features, seed=config.seed))
+        about = {"coder": config.coder_name or config.cache.resolve().name, "series": config.series}
+        pipeline = Pipeline(
+            loader, explain, judges, client=client, score_client=judge, store=store, nulls=config.nulls, about=about
+        )
+        chosen: dict[str, Any] = {"features": features, "n_features": config.n_features}
+        if config.estimate and config.probe is None:
+            print(pipeline.estimate(**chosen, seed=config.seed))
             return 0
-        write_text(config.out / "run.toml", to_toml("run", config))
+        if config.probe is not None:
+            chosen = _first(config.probe, features, config.n_features)
+        shown = replace(config, store=config.store and redacted(config.store))
+        write_text(config.out / "run.toml", to_toml("run", shown))
 
         async def whole() -> RunReport:
             try:
                 return await pipeline.run(
-                    features,
-                    n_features=config.n_features,
+                    **chosen,
                     seed=config.seed,
                     budget_usd=config.budget,
                     features_in_flight=config.features_in_flight,
+                    deadline_s=config.deadline,
+                    max_failure_rate=config.max_failure_rate,
                     observer=Bars(),
                 )
             finally:
@@ -126,10 +155,42 @@ def run(config: Config) -> int:
 
         report = asyncio.run(whole())
         print(summary(report, store))
+        if config.probe is not None and not report.interrupted:
+            print(f"\nwhat is left: {pipeline.estimate(features, n_features=config.n_features, seed=config.seed)}")
     if report.interrupted:
-        print(f"interrupted; the same command continues, `autointerp report {config.out}` shows what there is")
-        return 130
+        print(
+            f"stopped by {report.interrupted}; the same command continues, `autointerp report {config.out}` shows what "
+            "there is"
+        )
+        return 130 if report.interrupted == "Ctrl-C" else 124  # as timeout(1)
     return 0
+
+
+def open_store(config: Config) -> RunStore:
+    """The store that ``config`` names."""
+    from autointerp.store import RunStore
+
+    return RunStore.open(config.store or config.out, study=config.study, folder=config.out)
+
+
+def _first(n: int, features: range | list[int] | None, n_features: int | None) -> dict[str, Any]:
+    """What a probe of ``n`` features is asked for: the first of those of the run."""
+    if n < 1:
+        raise UsageError(f"--probe {n}: must be at least 1")
+    if features is None:
+        return {"n_features": min(n, n_features or n)}
+    return {"features": features[:n]}
+
+
+def make_plans(config: Config) -> tuple[Explainer, list[Scorer]]:
+    """The explainer and the scorers that ``config`` describes."""
+    from autointerp.explainers import explainer
+    from autointerp.scorers import scorer
+
+    names = [name.strip() for name in config.scorers.split(",") if name.strip()]
+    options = ("examples_per_prompt", "answers", "order")
+    judges = [_with_options(scorer.get(name), config, *options) for name in names]
+    return _with_options(explainer.get(config.explainer), config, "cot", "activations"), judges
 
 
 def make_loader(config: Config) -> FeatureLoader:
@@ -141,9 +202,10 @@ def make_loader(config: Config) -> FeatureLoader:
     cache = ActivationCache.open(config.cache)
     if not cache.complete:
         raise UsageError(f"{config.cache} is unfinished: run the same `autointerp cache` command again first")
+    corpus = Corpus.open(config.corpus)
     return FeatureLoader(
         cache,
-        Corpus.open(config.corpus),
+        corpus,
         n_explain=config.n_explain,
         n_test=config.n_test,
         n_non_activating=config.n_non_activating,
@@ -152,11 +214,43 @@ def make_loader(config: Config) -> FeatureLoader:
         sampler=config.sampler,
         test_sampler=config.test_sampler,
         negatives=[name.strip() for name in config.negatives.split(",") if name.strip()],
-        neighbours=None if config.neighbours is None else _read_array(config.neighbours),
+        neighbours=None if config.neighbours is None else _neighbours(config.neighbours, cache),
+        embeddings=None if config.embeddings is None else _embeddings(config, cache, corpus),
         family=config.family,
         min_examples=config.min_examples,
         seed=config.seed,
     )
+
+
+def _embeddings(config: Config, cache: ActivationCache, corpus: Corpus) -> np.ndarray:
+    from autointerp.features import embed_windows
+    from autointerp.progress import Bars
+
+    assert config.embeddings is not None
+    return embed_windows(
+        cache, corpus, config.embeddings, context=config.context, model=config.embedder, device="auto", observer=Bars()
+    )
+
+
+NEIGHBOURS = 16
+"""Near features of each that are looked up for negatives."""
+
+
+def _neighbours(how: str, cache: ActivationCache) -> np.ndarray:
+    """Near features of every feature, (n_features, k)."""
+    from autointerp.coders import load_coder
+    from autointerp.features import co_occurring, nearest_features
+
+    k = min(NEIGHBOURS, len(cache) - 1)
+    if how == "co-occurrence":
+        return co_occurring(cache, k)
+    kind, _, folder = how.partition(":")
+    if kind in ("decoder", "encoder") and folder:
+        coder = load_coder(folder)
+        if coder.digest != cache.manifest["coder"].get("digest"):
+            raise UsageError(f"{folder} is not the coder of {cache.path}: give the one that was cached")
+        return nearest_features(getattr(coder, kind).numpy(), k)
+    return _read_array(Path(how))
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -202,12 +296,11 @@ def summary(report: RunReport, store: RunStore) -> str:
     return "\n".join(lines)
 
 
-def _with_options(cls: type, **options: object) -> Any:
-    """``cls`` with those of the options that it has; one it lacks is an error only if changed from its default."""
-    from dataclasses import fields
-
-    known = {f.name: f.default for f in fields(cls)}
-    for name, value in options.items():
-        if name not in known and value not in (False, 5):
-            raise UsageError(f"{cls.__name__} has no setting {name!r}; it has {', '.join(known) or 'none'}")
-    return cls(**{name: value for name, value in options.items() if name in known})
+def _with_options(cls: type, config: Config, *names: str) -> Any:
+    """``cls`` with those of the named settings that it has; one it lacks must be left at its default."""
+    known, defaults = {f.name for f in fields(cls)}, {f.name: f.default for f in fields(Config)}
+    given = {name: getattr(config, name) for name in names}
+    for name, value in given.items():
+        if name not in known and value != defaults[name]:
+            raise UsageError(f"{cls.__name__} has no setting {name!r}; it has {', '.join(sorted(known)) or 'none'}")
+    return cls(**{name: value for name, value in given.items() if name in known})

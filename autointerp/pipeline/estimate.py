@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from autointerp.clients.prices import estimate_tokens
@@ -40,6 +41,8 @@ class Estimate:
     max_output_tokens: int
     low_usd: float | None
     high_usd: float | None
+    expected_usd: float | None = None
+    """From what answers of each kind in the store have cost on average; None where there are none yet."""
 
     def __str__(self) -> str:
         price = (
@@ -49,6 +52,8 @@ class Estimate:
             if self.high_usd == 0
             else f"${self.low_usd:.2f} to ${self.high_usd:.2f}"
         )
+        if self.expected_usd:
+            price += f", ${self.expected_usd:.2f} by what such answers have cost so far"
         return (
             f"{self.features:,} features, {self.requests:,} requests, at most {self.input_tokens:,} input and "
             f"{self.max_output_tokens:,} output tokens: {price} "
@@ -66,6 +71,8 @@ class Tally:
     output_tokens: int = 0
     low: float | None = 0.0
     high: float | None = 0.0
+    kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Requests by model string and tag."""
 
     def add(self, requests: Sequence[Request], client: ConnectedClient, store: RunStore) -> None:
         """Count ``requests`` through ``client``; what ``store`` has is free."""
@@ -75,6 +82,7 @@ class Tally:
                 continue
             tokens = sum(estimate_tokens(m.content) for m in request.messages)
             self.requests += 1
+            self.kinds[client.spec.text, request.tag] += 1
             self.input_tokens += tokens
             self.output_tokens += request.max_tokens
             if client.capabilities.free and client.price is None:
@@ -86,8 +94,21 @@ class Tally:
             self.low += low
             self.high += client.price.worst(request)
 
-    def scaled(self, features: int, sampled: int) -> Estimate:
+    def expected(self, store: RunStore) -> float | None:
+        """Dollars at the mean price of the answers in ``store``, None where one of a kind is missing or unpriced."""
+        total = 0.0
+        for spec in {spec for spec, _ in self.kinds}:
+            learned = store.usage_by_tag(spec)
+            for (of, tag), n in self.kinds.items():
+                if of == spec:
+                    if tag not in learned or (usd := learned[tag].cost_usd) is None:
+                        return None
+                    total += n * usd
+        return total
+
+    def scaled(self, features: int, sampled: int, store: RunStore) -> Estimate:
         """The estimate for ``features`` features."""
+        expected = self.expected(store)
         factor = features / sampled if sampled else 0.0
 
         def scale(value: float) -> int:
@@ -102,6 +123,7 @@ class Tally:
             scale(self.output_tokens),
             None if self.low is None else self.low * factor,
             None if self.high is None else self.high * factor,
+            None if expected is None else expected * factor,
         )
 
 

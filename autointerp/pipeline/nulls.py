@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,18 +10,26 @@ import numpy as np
 from autointerp.records import Explanation
 
 BLOCK = 64
-"""Requested features in one block, the unit within which partners are drawn."""
+"""Requested features in one block: the unit within which partners are drawn, and that one worker claims."""
 
 
 @dataclass
 class Block:
-    """The explanations of one block of requested features; partners are known once all of them are resolved."""
+    """One block of requested features and what came of them; partners are known once all of them are resolved.
+
+    Attributes
+    ----------
+    features : all that were requested. waiting : whose explanation is under way.
+    closed : no more of them will be begun. running : features and nulls under way.
+    """
 
     number: int
     seed: int
+    features: Sequence[int] = ()
     waiting: set[int] = field(default_factory=set)
     explanations: dict[int, Explanation] = field(default_factory=dict)
     closed: bool = False
+    running: int = 0
 
     def resolve(self, feature: int, explanation: Explanation | None) -> None:
         """Note what came of one feature."""

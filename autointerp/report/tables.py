@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def short(name: str) -> str:
-    """``detection@1?examples_per_prompt=10`` to ``detection``."""
+    """``detection@2?examples_per_prompt=10`` to ``detection``."""
     return name.partition("@")[0]
 
 
@@ -39,7 +39,7 @@ def feature_table(store: RunStore) -> pa.Table:
         else:
             metrics = orjson.loads(row["metrics"])
             cell |= {f"{prefix}_{key}": row[key] for key in ("value", "ci_low", "ci_high", "n", "n_failed")}
-            cell |= {f"{prefix}_{key}": metrics.get(key) for key in ("tpr", "tnr")}
+            cell |= {f"{prefix}_{key}": metrics.get(key) for key in ("tpr", "tnr", "auroc") if key in metrics}
     out = []
     for row in store.explanations().to_pylist():
         statistics = orjson.loads(row["statistics"])

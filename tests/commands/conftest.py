@@ -1,5 +1,6 @@
-"""The planted study."""
+"""The planted study, and a PostgreSQL server."""
 
+from tests.databases import postgres, server
 from tests.studies import study
 
-__all__ = ["study"]
+__all__ = ["postgres", "server", "study"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from autointerp.commands import main
 from autointerp.commands import run as run_command
 from autointerp.commands.settings import parse
+from autointerp.errors import UsageError
 from autointerp.store import RunStore
 from tests.studies import MOTIFS, N_NOISE, SETTINGS
 
@@ -134,6 +137,38 @@ def test_the_loader_is_the_one_that_the_flags_describe(study: Path, tmp_path: Pa
     with RunStore.open(out, readonly=True) as store:
         for row in store.scores().to_pylist():
             assert json.loads(row["metrics"])["by_kind"].keys() == {"activating", "random", "neighbour"}
+
+
+def test_neighbours_by_what_is_near(study: Path, tmp_path: Path) -> None:
+    """By shared tokens and by a coder's vectors; a coder that was not cached is refused."""
+    from autointerp.cache import ActivationCache
+    from autointerp.coders import SparseCoder, save_coder
+    from autointerp.features import co_occurring
+
+    cache = ActivationCache.open(study / "cache")
+    k = min(run_command.NEIGHBOURS, len(cache) - 1)
+    config = dataclasses.replace(
+        parse(run_command.Config, "run", words(study, tmp_path)[1:]),  # type: ignore[type-var]
+        negatives="neighbour",
+        neighbours="co-occurrence",
+    )
+    np.testing.assert_array_equal(run_command.make_loader(config).neighbours, co_occurring(cache, k))
+    g = torch.Generator().manual_seed(0)
+    encoder, decoder = torch.randn(2, len(cache), 5, generator=g)
+    coder = SparseCoder("relu", encoder, torch.zeros(len(cache)), decoder, torch.zeros(5))
+    save_coder(coder, tmp_path / "coder")
+    with pytest.raises(UsageError, match="is not the coder of"):
+        run_command.make_loader(dataclasses.replace(config, neighbours=f"decoder:{tmp_path}/coder"))
+    manifest = json.loads((study / "cache/cache.json").read_text())
+    shutil.copytree(study / "cache", tmp_path / "cache")
+    manifest["coder"] = {"digest": coder.digest}
+    (tmp_path / "cache/cache.json").write_text(json.dumps(manifest))
+    for kind, vectors in (("decoder", decoder), ("encoder", encoder)):
+        near = dataclasses.replace(config, cache=tmp_path / "cache", neighbours=f"{kind}:{tmp_path}/coder")
+        units = (vectors / vectors.norm(dim=1, keepdim=True)).double().numpy()
+        cosine = units @ units.T
+        np.fill_diagonal(cosine, -2)
+        np.testing.assert_array_equal(run_command.make_loader(near).neighbours, np.argsort(-cosine, 1)[:, :k])
 
 
 def test_a_draw_of_eligible_features(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,7 @@ def test_a_run_explains_scores_and_judges_against_nulls(fresh: Callable[..., Stu
     study = fresh()
     report = study.run()
     assert (report.attempted, report.skipped, report.explained, report.failed) == (N + 1, 1, N, 0)
-    assert (report.scores, report.nulls, report.interrupted) == (2 * N, N, False)
+    assert (report.scores, report.nulls, report.interrupted) == (2 * N, N, None)
     scores, explanations, _ = study.tables()
     assert [e["feature"] for e in explanations] == list(range(N))
     for row in scores:
@@ -276,8 +276,8 @@ def test_other_settings_on_the_same_store_are_refused_by_name(fresh: Callable[..
 
 def test_what_a_client_or_a_cache_cannot_do_is_said_before_money_is_spent(fresh: Callable[..., Study]) -> None:
     study = fresh()
-    needy = dataclasses.replace(DetectionScorer(), needs=frozenset({"logprobs"}))
-    with pytest.raises(ClientError, match="scorer detection@1 needs logprobs, which baseline does not have"):
+    needy = DetectionScorer(answers="probability")
+    with pytest.raises(ClientError, match=r"scorer detection@2\?answers=probability needs logprobs, .* baseline"):
         study.run(scorers=[needy])
 
 
@@ -388,7 +388,7 @@ def test_what_was_sent_beside_a_stop_is_finished_and_written(fresh: Callable[...
 
     with pytest.raises(ClientError):
         study.run(Client([]), features=[0], nulls=False)
-    assert {(r["feature"], r["scorer"]) for r in study.tables()[0]} == {(0, "detection@1")}
+    assert {(r["feature"], r["scorer"]) for r in study.tables()[0]} == {(0, "detection@2")}
     assert study.query("SELECT COUNT(*) FROM attempts WHERE outcome IS NULL OR outcome = 'cancelled'") == [(0,)]
 
 
@@ -445,7 +445,7 @@ def test_one_features_failures_are_rows_and_the_run_goes_on(fresh: Callable[...,
     assert failures == {3: "context_length: too long", 4: "no explanation in the reply (stop)"}
     assert not {3, 4} & {s["feature"] for s in scores}  # never scored
     assert not {3, 4} & {s["partner"] for s in scores}  # nor anyone's null
-    (row,) = [s for s in scores if s["feature"] == 5 and s["scorer"] == "detection@1" and not s["is_null"]]
+    (row,) = [s for s in scores if s["feature"] == 5 and s["scorer"] == "detection@2" and not s["is_null"]]
     assert (row["value"], row["n"], row["n_failed"]) == (None, 20, 20)
     assert '"failures":{"bad_request":20}' in row["metrics"]
     good = [s for s in undisturbed.tables()[0] if not s["is_null"] and s["feature"] not in (3, 4, 5)]
@@ -515,7 +515,7 @@ def test_a_null_is_judged_on_the_very_prompts_of_its_feature(fresh: Callable[...
 
 
 def test_partners_stay_within_their_block(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autointerp.pipeline.run.BLOCK", 5)
+    monkeypatch.setattr("autointerp.pipeline.stream.BLOCK", 5)
     made = Study(planted_loader(study), tmp_path / "run")
     made.run(honest(made.records), features_in_flight=2)
     partner = {s["feature"]: s["partner"] for s in made.tables()[0] if s["is_null"]}
@@ -603,7 +603,7 @@ async def test_no_task_outlives_a_stream_that_is_left(fresh: Callable[..., Study
         await results.aclose()  # type: ignore[attr-defined]
         assert client._ledger.budgets == []  # the cap ends with the run
         assert [t for t in asyncio.all_tasks() if t is not asyncio.current_task()] == []
-        assert store.get_explanation(explanation.feature, "default@1", "scripted") is not None
+        assert store.get_explanation(explanation.feature, "default@2", "scripted") is not None
 
 
 def test_a_stream_yields_every_feature_once(fresh: Callable[..., Study]) -> None:
@@ -617,9 +617,9 @@ def test_a_stream_yields_every_feature_once(fresh: Callable[..., Study]) -> None
         results = asyncio.run(work(store))
         again = asyncio.run(work(store))
         for explanation, scores in results:
-            assert store.get_explanation(explanation.feature, "default@1", "baseline") == explanation
+            assert store.get_explanation(explanation.feature, "default@2", "baseline") == explanation
             for score in scores:
-                assert store.get_score(explanation.feature, "default@1", "baseline", score.scorer, "baseline") == score
+                assert store.get_score(explanation.feature, "default@2", "baseline", score.scorer, "baseline") == score
     assert sorted(e.feature for e, _ in results) == list(range(N))
     assert sorted(again, key=lambda r: r[0].feature) == sorted(results, key=lambda r: r[0].feature)
 

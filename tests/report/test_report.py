@@ -121,7 +121,7 @@ def test_values_are_balanced_accuracies_of_the_stored_trials(run: Path) -> None:
     with RunStore.open(run, readonly=True) as store:
         for row in feature_table(store).to_pylist():
             for name in ("detection", "fuzzing"):
-                score = store.get_score(row["feature"], "default@1", "scripted", f"{name}@1", "scripted")
+                score = store.get_score(row["feature"], "default@2", "scripted", f"{name}@2", "scripted")
                 if score is None or row[f"{name}_value"] is None:
                     continue
                 truth = np.array([t.truth for t in score.trials])
@@ -150,8 +150,8 @@ def test_the_summary_equals_numpy(run: Path) -> None:
         values = score_values(store)
     assert len(lines) == 3
     for line, name in zip(lines[1:], ("detection", "fuzzing"), strict=True):
-        own = {s["feature"]: s for s in scores if s["scorer"] == f"{name}@1" and not s["is_null"]}
-        null = {s["feature"]: s["value"] for s in scores if s["scorer"] == f"{name}@1" and s["is_null"]}
+        own = {s["feature"]: s for s in scores if s["scorer"] == f"{name}@2" and not s["is_null"]}
+        null = {s["feature"]: s["value"] for s in scores if s["scorer"] == f"{name}@2" and s["is_null"]}
         null = {f: v for f, v in null.items() if v is not None}
         known = {f: s["value"] for f, s in own.items() if s["value"] is not None}
         lift = [known[f] - null[f] for f in known if f in null]
@@ -167,13 +167,13 @@ def test_the_summary_equals_numpy(run: Path) -> None:
 
 
 def test_columns_are_short_where_they_can_be() -> None:
-    rows = [{"scorer": s, "client": c} for s, c in (("detection@1", "a"), ("detection@1", "b"), ("fuzzing@1", "a"))]
+    rows = [{"scorer": s, "client": c} for s, c in (("detection@2", "a"), ("detection@2", "b"), ("fuzzing@2", "a"))]
     assert column_names(rows) == {
-        ("detection@1", "a"): "detection@1|a",
-        ("detection@1", "b"): "detection@1|b",
-        ("fuzzing@1", "a"): "fuzzing",
+        ("detection@2", "a"): "detection@2|a",
+        ("detection@2", "b"): "detection@2|b",
+        ("fuzzing@2", "a"): "fuzzing",
     }
-    assert short("detection@1?examples_per_prompt=10") == "detection"
+    assert short("detection@2?examples_per_prompt=10") == "detection"
 
 
 # ----------------------------------------------------------------------------------------------------------------- page
@@ -202,7 +202,7 @@ def test_the_page_says_what_was_attempted_skipped_and_failed(run: Path) -> None:
     assert "failed attempts: " in text
     assert "server " in text
     assert "(timeout: late)" in text
-    for condition in ("default@1", "scripted", "detection@1, fuzzing@1", "n_test", "Wilson"):
+    for condition in ("default@2", "scripted", "detection@2, fuzzing@2", "n_test", "Wilson"):
         assert condition in text
 
 
