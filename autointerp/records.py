@@ -31,7 +31,7 @@ class Example:
     ends : (n_tokens,) end of each token in ``text``, in characters, ascending.
     activations : (n_tokens,) float32, 0 where the feature is silent.
     group : cluster of the sequence; explain and test never share one.
-    kind : ``"activating"``, or the kind of negative (``"random"``, ``"near-miss"``, ``"neighbour"``, ``"family"``).
+    kind : ``"activating"``, or the kind of negative (``random``, ``near-miss``, ``neighbour``, ``similar``, ``family``).
     quantile : 0 (weakest) … n_quantiles − 1 (strongest) for activating contexts, −1 for negatives.
     length : tokens of the whole sequence.
     metadata : the sequence's metadata columns.
@@ -71,7 +71,9 @@ class Example:
 
     def blind(self) -> Example:
         """The same context without anything that a judge must not see."""
-        return replace(self, activations=np.zeros_like(self.activations), kind="", quantile=-1, metadata={})
+        silent = np.zeros(self.activations.shape, self.activations.dtype)
+        place, text = (self.sequence, self.start), (self.text, self.ends)
+        return Example(*place, *text, silent, self.group, kind="", quantile=-1, length=self.length, metadata={})
 
     @property
     def id(self) -> str:
@@ -188,6 +190,8 @@ class Task:
         for example in (*self.examples, *self.negatives):
             place = f"\0{example.start}:{example.length}:{example.group}:{len(example.text)}:"
             state.update((place + example.text).encode("utf-8", "surrogatepass"))
+            if example.metadata:
+                state.update(repr(sorted(example.metadata.items())).encode("utf-8", "backslashreplace"))
             state.update(np.asarray(example.ends, np.int64).tobytes())
             state.update(np.asarray(example.activations, np.float32).tobytes())
         return f"{len(self.examples)}:{state.hexdigest()}"
@@ -219,14 +223,20 @@ class Request:
     task: Task | None = field(default=None, compare=False, repr=False)
     tag: str = field(default="", compare=False)
 
+    @property
+    def beginning(self) -> str:
+        """What requests of one kind share: the system messages."""
+        return "\n\n".join(message.content for message in self.messages if message.role == "system")
+
     def key(self, identity: str, *, with_task: bool = False) -> str:
         """SHA-256 of everything that can change the answer, given ``identity`` (provider, model, version)."""
         value: dict[str, Any] = {
             "identity": identity,
             "messages": [[m.role, m.content] for m in self.messages],
             "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "schema": self.schema,
+            "temperature": None if self.temperature is None else float(self.temperature),
+            # as a text, because the order of its properties is the order in which a model fills them
+            "schema": None if self.schema is None else json.dumps(self.schema, separators=(",", ":")),
             "replicate": self.replicate,
         }
         if self.choices:
@@ -239,11 +249,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a provider reported for one answer; ``cached_tokens`` is the part of the input read from a cache."""
+    """Tokens that a provider reported for one answer.
+
+    ``cached_tokens`` is the part of the input read from a cache, ``written_tokens`` the part written to one for a price.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +344,8 @@ class Capabilities:
     prefix_cache: bool = False
     """A prompt that begins as an earlier one did is cheaper or faster, at the lengths of our prompts."""
     context_length: int | None = None
+    cache_min_tokens: int | None = None
+    """Tokens from which on a shared beginning is worth marking for the provider's cache; None where that is not done."""
 
 
 # ------------------------------------------------------------------------------------------------------------ results

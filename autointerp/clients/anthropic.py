@@ -12,6 +12,7 @@ import orjson
 from autointerp.clients.backend import Limits, Observe, client
 from autointerp.clients.chat import SAMPLING, counted
 from autointerp.clients.classify import classify, classify_error
+from autointerp.clients.prices import estimate_tokens
 from autointerp.clients.session import PerLoop
 from autointerp.clients.spec import ModelSpec
 from autointerp.errors import missing
@@ -33,6 +34,12 @@ FINISHES = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
 }
+CACHED_FROM = (
+    (r"claude-(haiku-4-5|opus-4-[56])", 4096),
+    (r"claude-(sonnet-4-6)", 2048),
+    (r"claude-opus-5", 512),
+)
+"""Model and the tokens from which on it caches a beginning; 1,024 for the others."""
 PLAIN = frozenset({"host", "content-type", "content-length", "accept", "accept-encoding", "connection", "user-agent",
                    "anthropic-version"})  # fmt: skip
 
@@ -52,7 +59,9 @@ class Anthropic:
             import anthropic  # noqa: F401 - found missing before anything is sent
         self.spec = spec
         schema = spec.answer_options().get("schema", True)
-        self.capabilities = replace(type(self).capabilities, schema=schema, free=spec.is_free)
+        self.capabilities = replace(
+            type(self).capabilities, schema=schema, free=spec.is_free, cache_min_tokens=least_cached(spec.model)
+        )
         self._key, self._limits = api_key, limits
         self.observe: Observe | None = None
         self._sdk = PerLoop(self._open)
@@ -92,10 +101,12 @@ class Anthropic:
         import anthropic
 
         options = self.spec.answer_options()
-        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        system = request.beginning
         turns = [{"role": m.role, "content": m.content} for m in request.messages if m.role != "system"]
         arguments: dict[str, Any] = {"model": self.spec.model, "max_tokens": request.max_tokens, "messages": turns}
-        if system:
+        if system and estimate_tokens(system) >= (self.capabilities.cache_min_tokens or 0):
+            arguments["system"] = [{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}]
+        elif system:
             arguments["system"] = system
         output: dict[str, Any] = {}
         if effort := options.pop("effort", None):
@@ -137,6 +148,11 @@ class Anthropic:
         await self._sdk.aclose()
 
 
+def least_cached(model: str) -> int:
+    """Tokens below which the API does not cache a beginning (platform.claude.com/docs, "Prompt caching")."""
+    return next((least for pattern, least in CACHED_FROM if re.match(pattern, model)), 1024)
+
+
 def read(body: Any) -> Outcome:
     """Read a message that came with status 200."""
     blocks = body.get("content") if isinstance(body, dict) else None
@@ -162,4 +178,4 @@ def _usage(usage: Any) -> Usage | None:
     counts.append(usage.get("input_tokens"))
     if not all(type(count) is int and count >= 0 for count in counts):
         return None
-    return counted(sum(counts), usage.get("output_tokens"), counts[0])
+    return counted(sum(counts), usage.get("output_tokens"), counts[0], counts[1])

@@ -108,13 +108,13 @@ def _usage(usage: Any) -> Usage | None:
     return counted(usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)
 
 
-def counted(input_tokens: Any, output_tokens: Any, cached_tokens: Any) -> Usage | None:
+def counted(input_tokens: Any, output_tokens: Any, cached_tokens: Any, written_tokens: Any = 0) -> Usage | None:
     """The tokens that a server reports; None when they cannot be true, so that they are not taken for a price.
 
-    What is missing of the last two is 0.
+    What is missing of the last three is 0.
     """
-    counts = input_tokens, output_tokens or 0, cached_tokens or 0
-    if not all(type(count) is int and count >= 0 for count in counts) or counts[2] > counts[0]:
+    counts = input_tokens, output_tokens or 0, cached_tokens or 0, written_tokens or 0
+    if not all(type(count) is int and count >= 0 for count in counts) or counts[2] + counts[3] > counts[0]:
         return None
     return Usage(*counts)
 

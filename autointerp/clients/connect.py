@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from autointerp.clients.journal import Journal, MemoryJournal
 from autointerp.clients.keys import account_of, find_key
 from autointerp.clients.ledger import Ledger
 from autointerp.clients.limiter import Flow, Limiter, shared
+from autointerp.clients.prefix import Leader
 from autointerp.clients.prices import Price, price_of
 from autointerp.clients.retry import Retry
 from autointerp.clients.spec import ModelSpec
@@ -84,7 +86,9 @@ class ConnectedClient:
         retry = Retry(paced, limits, on_retry=self._count_retry, **timing)
         version = getattr(backend, "version", "")
         identity = self.spec.identity + (f"#{version}" if version else "")
-        self._cache = Cache(retry, journal, identity, with_task=self.capabilities.tasks)
+        least, clock = self.capabilities.cache_min_tokens, timing.get("clock", time.monotonic)
+        sender = retry if least is None or own_pace else Leader(retry, least, clock=clock)
+        self._cache = Cache(sender, journal, identity, with_task=self.capabilities.tasks)
         if budget is not None:
             self._ledger.budgets += self._bound(budget)
 

@@ -15,6 +15,10 @@ from autointerp.errors import FormatError, UsageError
 from autointerp.records import Request, Usage
 
 CHEAP = b"abcdefghijklmnopqrstuvwxyz "
+WRITTEN = 1.25
+"""What Anthropic asks for a token written to its cache for 5 minutes, as a share of a fresh one's price."""
+LEAST_CACHED = 512
+"""Tokens of a beginning below which no provider writes it to its cache."""
 BATCH_RATE = 0.5
 """Share of the online price that Anthropic and OpenAI ask through their batch APIs, cached input included."""
 DATED = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
@@ -28,22 +32,26 @@ class Price:
     ----------
     input, output : price of fresh input and of output.
     cached : price of an input token read from the provider's cache, as a share of ``input``.
+    written : the same of a token written to it.
     """
 
     input: float
     output: float
     cached: float = 1.0
+    written: float = 1.0
 
     def cost(self, usage: Usage) -> float:
         """Dollars for what a provider reported."""
-        fresh = usage.input_tokens - usage.cached_tokens
-        return (
-            fresh * self.input + usage.cached_tokens * self.input * self.cached + usage.output_tokens * self.output
-        ) / 1e6
+        fresh = usage.input_tokens - usage.cached_tokens - usage.written_tokens
+        taken = fresh + usage.cached_tokens * self.cached + usage.written_tokens * self.written
+        return (taken * self.input + usage.output_tokens * self.output) / 1e6
 
     def worst(self, request: Request) -> float:
         """Dollars that ``request`` can cost at most, by :func:`input_estimate` and its ``max_tokens``."""
-        return (input_estimate(request) * self.input + request.max_tokens * self.output) / 1e6
+        taken: float = input_estimate(request)
+        if self.written > 1 and (shared := estimate_tokens(request.beginning)) >= LEAST_CACHED:
+            taken += shared * (self.written - 1)
+        return (taken * self.input + request.max_tokens * self.output) / 1e6
 
 
 def input_estimate(request: Request) -> int:
@@ -76,7 +84,8 @@ def price_of(spec: ModelSpec) -> Price | None:
     UsageError, FormatError : ``AUTOINTERP_PRICES`` names no readable file, or one of another form.
     """
     if given := spec.transport_options().get("price"):
-        return Price(*given)
+        price = Price(*given)
+        return replace(price, written=WRITTEN) if spec.provider == "anthropic" and spec.url is None else price
     if spec.url is not None or not spec.model:
         return None
     paths = [Path(__file__).with_name("prices.toml")]

@@ -15,9 +15,9 @@ def of(text: str) -> Price | None:
 
 
 def test_the_table() -> None:
-    assert of("anthropic/claude-haiku-4-5") == Price(1.0, 5.0, 0.1)
-    assert of("anthropic/claude-haiku-4-5-20251001") == Price(1.0, 5.0, 0.1)
-    assert of("anthropic/claude-sonnet-4-6") == Price(3.0, 15.0, 0.1)
+    assert of("anthropic/claude-haiku-4-5") == Price(1.0, 5.0, 0.1, 1.25)
+    assert of("anthropic/claude-haiku-4-5-20251001") == Price(1.0, 5.0, 0.1, 1.25)
+    assert of("anthropic/claude-sonnet-4-6") == Price(3.0, 15.0, 0.1, 1.25)
     assert of("openai/gpt-4o-mini-2024-07-18") == Price(0.15, 0.6, 0.5)
     assert of("anthropic/claude-haiku-9") is None
     assert of("openrouter/anthropic/claude-haiku-4-5") is None
@@ -33,8 +33,8 @@ def test_the_string_comes_before_the_file_before_the_table(tmp_path: Path, monke
     monkeypatch.setenv("AUTOINTERP_PRICES", str(path))
     assert of("anthropic/claude-haiku-4-5") == Price(7.0, 8.0, 1.0)
     assert of("openrouter/a/b") == Price(1.0, 2.0, 1.0)
-    assert of("anthropic/claude-sonnet-4-6") == Price(3.0, 15.0, 0.1)
-    assert of("anthropic/claude-haiku-4-5?price=0.5,2") == Price(0.5, 2.0, 1.0)
+    assert of("anthropic/claude-sonnet-4-6") == Price(3.0, 15.0, 0.1, 1.25)
+    assert of("anthropic/claude-haiku-4-5?price=0.5,2") == Price(0.5, 2.0, 1.0, 1.25)
 
 
 def test_a_bad_file_of_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
