@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import difflib
 import errno
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,27 @@ def disk_errors(what: str, path: str | Path) -> Iterator[None]:
                 "free space and run the same command again"
             ) from error
         raise
+
+
+@contextmanager
+def device_errors(what: str) -> Iterator[None]:
+    """Turn the loss of an accelerator, or of room on it, inside the block into an error that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        torch = sys.modules.get("torch")
+        if torch is None:
+            raise
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, torch.OutOfMemoryError):
+            advice = "give a smaller --batch-tokens"
+        elif isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA" in said:
+            advice = "run the same command again when the device is back"
+        else:
+            raise
+        raise AutointerpError(
+            f"the device failed while {what} ({said}); what was finished is kept: {advice}"
+        ) from error
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

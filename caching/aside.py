@@ -34,9 +34,9 @@ class Aside:
         self.device = str(device)
         self.threads = finishers(self.device) if threads is None else threads
         self._stream: Any = None
-        if threads:
-            self._encoder, self._finishers = ThreadPoolExecutor(1, "encode"), ThreadPoolExecutor(threads, "finish")
-        if threads and self.device.startswith("cuda"):
+        if self.threads:
+            self._encoder, self._finishers = ThreadPoolExecutor(1, "encode"), ThreadPoolExecutor(self.threads, "finish")
+        if self.threads and self.device.startswith("cuda"):
             import torch
 
             self._stream = torch.cuda.Stream(self.device)

@@ -6,12 +6,13 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autointerp.cache.reader import ActivationCache
-from autointerp.errors import UsageError
+from autointerp.errors import UsageError, device_errors
 from autointerp.progress import Observer, Stage
 from caching.aside import Aside
 from caching.blocks import plan_blocks
@@ -136,7 +137,7 @@ def _encode_blocks(
     observer: Observer | None,
 ) -> None:
     """Encode every block that is not finished in all of ``runs``; a GPU goes on while blocks are finished."""
-    resident, reached = Resident(), 0
+    resident = Resident()
     underway: deque[tuple[int, Future[Made]]] = deque()
 
     def settle(leave: int) -> None:
@@ -145,8 +146,8 @@ def _encode_blocks(
             for run in take_in(runs, index, block.result()):
                 run.write()
 
-    total = total_tokens(subject.kind, corpus, settings)
-    with Stage(observer, "encoding", total, "token") as stage, Aside(getattr(subject, "device", "cpu")) as aside:
+    def encode(stage: Observer, aside: Aside) -> None:
+        reached = 0
         for index, (first, last) in enumerate(plan_blocks(corpus.lengths, settings.block_size)):
             task = task_of(runs, index, first, last, reached)
             block = begin_task(subject, targets, corpus, settings, task, stage, resident, aside)
@@ -157,3 +158,13 @@ def _encode_blocks(
             if block.ended:
                 break
         settle(leave=0)
+
+    total = total_tokens(subject.kind, corpus, settings)
+    device = getattr(subject, "device", "cpu")
+    with Stage(observer, "encoding", total, "token") as stage, Aside(device) as aside, device_errors("encoding"):
+        try:
+            encode(stage, aside)
+        except Exception:
+            with suppress(Exception):  # blocks before the one that failed may be done
+                settle(leave=0)
+            raise

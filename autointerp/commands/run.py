@@ -123,8 +123,9 @@ def run(config: Config) -> int:
     loader = make_loader(config)
     limits = Limits(max_in_flight=config.in_flight)
     with open_store(config) as store:
-        client = connect(config.client, store=store, limits=limits)
-        judge = connect(config.score_client, store=store, limits=limits) if config.score_client else client
+        key = "none" if config.estimate and config.probe is None else None  # nothing is sent: no key is needed
+        client = connect(config.client, store=store, limits=limits, api_key=key)
+        judge = connect(config.score_client, store=store, limits=limits, api_key=key) if config.score_client else client
         about = {"coder": config.coder_name or config.cache.resolve().name, "series": config.series}
         pipeline = Pipeline(
             loader, explain, judges, client=client, score_client=judge, store=store, nulls=config.nulls, about=about

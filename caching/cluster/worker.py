@@ -11,7 +11,7 @@ from typing import Any
 
 from autointerp.cache.layout import MANIFEST, read_manifest
 from autointerp.corpus import Corpus
-from autointerp.errors import UsageError
+from autointerp.errors import UsageError, device_errors
 from autointerp.progress import Silent
 from autointerp.subjects import Subject, tokenize_rows
 from caching.aside import Aside
@@ -83,11 +83,12 @@ class Worker:
                     f"node {platform.node()} does not see {self.targets[i].out}: a cluster needs a folder on a file "
                     "system that all nodes share"
                 )
-        with self.turn:
-            block = begin_task(
-                self.subject, self.targets, self.corpus, self.settings, task, Silent(), self.resident, self.aside
-            )
-        made = block.finish()
+        with device_errors(f"encoding on node {platform.node()}"):
+            with self.turn:
+                block = begin_task(
+                    self.subject, self.targets, self.corpus, self.settings, task, Silent(), self.resident, self.aside
+                )
+            made = block.finish()
         self.resident.check()
         return made
 

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import autointerp.files
 from autointerp.cache import ActivationCache
 from autointerp.corpus import Corpus
-from autointerp.errors import DiskFull, FormatError, UsageError
+from autointerp.errors import AutointerpError, DiskFull, FormatError, UsageError
 from autointerp.progress import Silent
 from caching.run import Target, cache_activations, cache_many
+from caching.settings import CacheSettings
 from tests.caching.kill_child import options
 from tests.doubles import FakeSubject, fake_coder, make_corpus, random_proteins
 
@@ -377,3 +379,38 @@ def test_a_folder_that_another_process_writes_is_left_alone(tmp_path: Path, corp
     cache = cache_activations(FakeSubject(), fake_coder(), corpus, folder, options("token"))
     assert cache.complete
     assert not (folder / "cache.lock").exists()
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "smaller --batch-tokens"),
+        (torch.AcceleratorError("CUDA error: device lost\nmore"), r"\(CUDA error: device lost\).*run the same command"),
+    ],
+)
+def test_a_device_that_is_lost_keeps_what_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str, threads: int
+) -> None:
+    """With blocks finished at once as on a CPU, and in threads as beside a GPU; the run goes on to the same bytes."""
+    monkeypatch.setattr("caching.aside.finishers", lambda device: threads)
+
+    class Lost(FakeSubject):
+        left = 12
+
+        def states(self, windows: Any, hooks: Any) -> Any:
+            self.left -= 1
+            if not self.left:
+                raise error
+            return super().states(windows, hooks)
+
+    corpus = make_corpus(tmp_path / "corpus", random_proteins(60))
+    options = CacheSettings("layer:1", overlap=4, batch_tokens=64, block_size=100)
+    whole = cache_activations(FakeSubject(), fake_coder(), corpus, tmp_path / "whole", options)
+    with pytest.raises(AutointerpError, match=says):
+        cache_activations(Lost(), fake_coder(), corpus, tmp_path / "lost", options)
+    before = ActivationCache.open(tmp_path / "lost")
+    assert not before.complete
+    assert 3 <= len(before.manifest["blocks"]) < 12
+    cache_activations(FakeSubject(), fake_coder(), corpus, tmp_path / "lost", options)
+    assert snapshot(tmp_path / "lost") == snapshot(whole.path)
