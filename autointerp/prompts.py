@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import cycle
 from typing import Any
 
 from autointerp.records import Example, Message, Request, Response
@@ -47,13 +48,11 @@ def _runs(example: Example, marked: Collection[int]) -> list[tuple[bool, str]]:
     """The text cut where marking begins or ends: (whether marked, text)."""
     if not marked:
         return [(False, _plain(example.text))]
-    ends, cuts = example.ends.tolist(), [0]
-    inside = [False]
-    for index in range(len(ends)):
-        if (index in marked) != inside[-1]:
-            cuts.append(ends[index - 1] if index else 0)
-            inside.append(not inside[-1])
-    stretches = zip(inside, cuts, [*cuts[1:], len(example.text)], strict=True)
+    ends = [0, *example.ends.tolist()]
+    inside = {index for index in marked if 0 <= index < len(ends) - 1}
+    changes = (inside ^ {index + 1 for index in inside}) - {len(ends) - 1}
+    cuts = [0, *(ends[index] for index in sorted(changes))]
+    stretches = zip(cycle((False, True)), cuts, [*cuts[1:], len(example.text)], strict=False)
     return [(mark, _plain(example.text[a:b])) for mark, a, b in stretches if mark or a < b]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from autointerp.clients.backend import Send
@@ -16,7 +16,8 @@ class Flight:
     """A request under way, with those who wait for it."""
 
     task: asyncio.Task[Outcome]
-    waiting: int = 0
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    """Resolved when it has landed; not the task itself, which must outlive the first who is cancelled."""
     claimed: bool = False
     """Someone has the answer already; the others get it as read from the cache, so that it is counted once."""
 
@@ -48,17 +49,18 @@ class Cache:
         if flight is None:
             flight = self._flights[key] = Flight(asyncio.create_task(self._fetch(request, key)))
             flight.task.add_done_callback(partial(self._land, key, flight))
-        flight.waiting += 1
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        flight.waiting.append(landed)
         try:
-            outcome = await asyncio.shield(flight.task)
+            await landed
         except asyncio.CancelledError:
-            if flight.task.cancelled() and not _being_cancelled():
-                return Failure("cancelled", "the client was closed while the request was in flight")
-            if flight.waiting == 1 and not flight.task.done():
+            flight.waiting.remove(landed)
+            if not flight.waiting and not flight.task.done():
                 await self._cancel(key, flight)
             raise
-        finally:
-            flight.waiting -= 1
+        if flight.task.cancelled():
+            return Failure("cancelled", "the client was closed while the request was in flight")
+        outcome = flight.task.result()
         if flight.claimed and isinstance(outcome, Response):
             self.hits += 1
             return outcome.from_cache()
@@ -72,22 +74,23 @@ class Cache:
             return known.from_cache()
         return await self._inner(request, key)
 
-    def _land(self, key: str, flight: Flight, *_: object) -> None:
+    def _land(self, key: str, flight: Flight, task: asyncio.Task[Outcome]) -> None:
+        self._forget(key, flight)
+        if not task.cancelled():
+            task.exception()  # seen, so that asyncio does not complain about it if nobody is left to raise it to
+        for landed in flight.waiting:
+            if not landed.done():
+                landed.set_result(None)
+
+    def _forget(self, key: str, flight: Flight) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
     async def _cancel(self, key: str, flight: Flight) -> None:
-        self._land(key, flight)
+        self._forget(key, flight)
         flight.task.cancel()
         await asyncio.wait([flight.task])
-        if not flight.task.cancelled():
-            flight.task.exception()  # seen, so that asyncio does not complain about it later
 
     async def aclose(self) -> None:
         """Cancel what is still under way and wait until it is written down."""
         await asyncio.gather(*(self._cancel(key, flight) for key, flight in list(self._flights.items())))
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

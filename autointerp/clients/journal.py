@@ -23,7 +23,10 @@ class Journal(Protocol):
         ...
 
     async def finish(self, attempt: int, outcome: Outcome) -> None:
-        """Note what came of an attempt, durable before it returns; a response becomes the answer to its key."""
+        """Note what came of an attempt, durable before it returns; a response becomes the answer to its key.
+
+        To say the same twice changes nothing.
+        """
         ...
 
     async def begin_job(self, spec: str, keys: Sequence[str]) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from autointerp.clients.budget import Budget
 from autointerp.clients.journal import Journal
@@ -15,7 +13,6 @@ from autointerp.clients.prices import Price
 from autointerp.errors import AutointerpError
 from autointerp.records import Client, Failure, NotSent, Outcome, Request, Response, maybe_billed
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -62,8 +59,16 @@ class Ledger:
             raise
         finally:
             _settle(held, reserved, _cost(outcome))
-            await _uninterrupted(self._journal.finish(attempt, outcome))
+            await self._finish(attempt, outcome)
         return outcome
+
+    async def _finish(self, attempt: int, outcome: Outcome) -> None:
+        """Write the end of an attempt, to the end even if this task is cancelled meanwhile."""
+        try:
+            await self._journal.finish(attempt, outcome)
+        except asyncio.CancelledError:
+            await asyncio.wait([asyncio.ensure_future(self._journal.finish(attempt, outcome))])  # twice is once
+            raise
 
     async def _send(self, request: Request) -> Outcome:
         try:
@@ -98,13 +103,3 @@ def _cost(outcome: Outcome) -> float | None:
 def _settle(budgets: list[Budget], reserved: float | None, actual: float | None) -> None:
     for budget in budgets:
         budget.settle(reserved or 0.0, actual)
-
-
-async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work`` to its end even if this task is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

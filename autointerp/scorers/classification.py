@@ -119,7 +119,7 @@ class Judging:
         order = np.random.default_rng([record.feature, len(items)]).permutation(len(items))
         prompts = [[items[i] for i in order[a : a + size]] for a in range(0, len(items), size)]
         system = f"{system}\n{FENCED}\n{form.ask.format(active=active)}"
-        requests = [self._request(form, system, explanation.text, prompt) for prompt in prompts]
+        requests = self._requests(form, system, explanation.text, prompts)
         outcomes = list((yield requests))
         answers = [form.read(outcome, len(prompt)) for outcome, prompt in zip(outcomes, prompts, strict=True)]
         again = {i: o for i, o in enumerate(outcomes) if isinstance(answers[i], str) and not isinstance(o, Failure)}
@@ -137,33 +137,34 @@ class Judging:
         model = min((o.model for o in outcomes if not isinstance(o, Failure)), default="")
         return summarise(record.feature, explanation.explainer, self.id, trials, len(again), model, form)
 
-    def _request(self, form: Form, system: str, explanation: str, prompt: Sequence[Item]) -> Request:
-        texts = [item.text for item in prompt]
-        shown = f"There are {len(texts)} examples.\n" + fenced(numbered(texts))
-        if form.choices:
-            shown = "The example:\n" + fenced(texts[0])
-        parts = ["Explanation:\n" + fenced(one_line(explanation)), shown]
-        return Request(
-            messages=(
-                Message("system", system),
-                Message("user", "\n\n".join(parts if self.order == "explanation-first" else parts[::-1])),
-            ),
-            max_tokens=form.max_tokens(len(prompt)),
-            schema=form.schema,
-            choices=form.choices,
-            task=Task(
-                self.NAME,
-                tuple(i.example.blind() for i in prompt),
-                marks=tuple(i.marks for i in prompt),
-                explanation=explanation,
-            ),
-            tag=self.NAME,
-        )
+    def _requests(self, form: Form, system: str, explanation: str, prompts: Sequence[Sequence[Item]]) -> list[Request]:
+        """One request for each of ``prompts``; what they share is made once."""
+        begin, said, schema = Message("system", system), "Explanation:\n" + fenced(one_line(explanation)), form.schema
+        requests = []
+        for prompt in prompts:
+            texts = [item.text for item in prompt]
+            if form.choices:
+                shown = "The example:\n" + fenced(texts[0])
+            else:
+                shown = f"There are {len(texts)} examples.\n" + fenced(numbered(texts))
+            parts = (said, shown) if self.order == "explanation-first" else (shown, said)
+            examples, marks = tuple(item.example.blind() for item in prompt), tuple(item.marks for item in prompt)
+            requests.append(
+                Request(
+                    messages=(begin, Message("user", "\n\n".join(parts))),
+                    max_tokens=form.max_tokens(len(prompt)),
+                    schema=schema,
+                    choices=form.choices,
+                    task=Task(self.NAME, examples, marks=marks, explanation=explanation),
+                    tag=self.NAME,
+                )
+            )
+        return requests
 
 
 def _trial(form: Form, item: Item, answer: float | str, prompt: int) -> Trial:
     example = item.example
-    asked = Trial(example.id, example.kind, example.quantile, item.truth, predicted=None, prompt=prompt)
+    asked = (example.id, example.kind, example.quantile, item.truth)
     if isinstance(answer, str):
-        return replace(asked, failure=answer)
-    return replace(asked, predicted=answer > 0.5, probability=answer if form.values else None)
+        return Trial(*asked, predicted=None, failure=answer, prompt=prompt)
+    return Trial(*asked, predicted=answer > 0.5, prompt=prompt, probability=answer if form.values else None)

@@ -45,14 +45,16 @@ class FuzzingScorer(Judging):
         marks = [self._marks(e) for e in record.test.positives]
         items = [Item(e, render(e, m), True, m) for e, m in zip(record.test.positives, marks, strict=True)]
         rng = np.random.default_rng([record.feature, len(items)])
-        for example in record.test.negatives:
-            places = borrowed(marks[rng.integers(len(marks))], len(example.ends)) if marks else ()
+        n = len(record.test.negatives)
+        lent = [marks[i] for i in rng.integers(len(marks), size=n).tolist()] if marks else [()] * n
+        for example, theirs in zip(record.test.negatives, lent, strict=True):
+            places = borrowed(theirs, len(example.ends))
             items.append(Item(example, render(example, places), False, places))
         system = SYSTEM.format(texts=TEXTS[record.modality])
         return (yield from self.judge(record, explanation, items, system=system, active=ACTIVE))
 
     def _marks(self, example: Example) -> tuple[int, ...]:
-        return tuple(np.flatnonzero(example.activations >= max(self.threshold * example.peak, 1e-30)).tolist())
+        return tuple((example.activations >= max(self.threshold * example.peak, 1e-30)).nonzero()[0].tolist())
 
 
 def borrowed(marks: tuple[int, ...], length: int) -> tuple[int, ...]:

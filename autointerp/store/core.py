@@ -17,6 +17,7 @@ import orjson
 from autointerp.errors import FormatError, UsageError
 from autointerp.store.database import Database, Rows, Statement
 from autointerp.store.postgres import Postgres, is_url
+from autointerp.store.schema import column_types
 from autointerp.store.sqlite import DATABASE, open_sqlite
 from autointerp.store.writer import Writer
 
@@ -175,12 +176,15 @@ class Core:
 
     async def _do(self, statement: Statement) -> Any:
         """Run ``statement``; its value once committed. Cancelling the caller does not cancel the statement."""
-        return await asyncio.shield(asyncio.wrap_future(self._submit(statement)))
+        return await self._writing().run(statement)
 
     def _submit(self, statement: Statement) -> Future[Any]:
+        return self._writing().submit(statement)
+
+    def _writing(self) -> Writer:
         if self._writer is None:
             raise UsageError(f"{self.where} was opened for reading only")
-        return self._writer.submit(statement)
+        return self._writer
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> Statement:
         """The statement that runs ``sql``; its value is the number of rows it changed."""
@@ -209,7 +213,13 @@ def arrow(found: Rows) -> pa.Table:
     import pyarrow as pa
 
     columns = list(zip(*found.rows, strict=True)) if found.rows else [()] * len(found.names)
-    return pa.table({name: pa.array(column) for name, column in zip(found.names, columns, strict=True)})
+    declared, arrays = column_types(), {}
+    for name, values in zip(found.names, columns, strict=True):
+        array = pa.array(values)
+        if pa.types.is_null(array.type) and name in declared:  # nothing in it: as in runs that have something
+            array = array.cast(declared[name])
+        arrays[name] = array
+    return pa.table(arrays)
 
 
 def text(value: str) -> str:

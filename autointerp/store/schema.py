@@ -6,6 +6,9 @@ They are written with SQLite's types; :func:`~autointerp.store.postgres.translat
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 MIGRATIONS = (
     """
     CREATE TABLE study (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -96,3 +99,11 @@ MIGRATIONS = (
 def statements(migration: str) -> list[str]:
     """The statements of one migration."""
     return [one.strip() for one in migration.split(";") if one.strip()]
+
+
+@lru_cache(maxsize=1)
+def column_types() -> dict[str, str]:
+    """Arrow's name for the type of every column, by the column's name; ``study`` is left out, a number or a name."""
+    arrow = {"INTEGER": "int64", "REAL": "float64", "TEXT": "string"}
+    found = [pair for sql in MIGRATIONS for pair in re.findall(r"(\w+) (INTEGER|REAL|TEXT)\b", sql)]
+    return {name: arrow[kind] for name, kind in found if name != "study"}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from autointerp.store.database import Database, Statement
 
-Item: TypeAlias = tuple[Statement, Future[Any]]
+Waiter: TypeAlias = Future[Any] | asyncio.Future[Any]
+Item: TypeAlias = tuple[Statement, Waiter]
 MOST = 4096
 """Statements in one transaction at most."""
 
@@ -31,6 +35,12 @@ class Writer:
         """Queue ``statement``; the future is resolved after the commit."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()  # from here on nobody can take it back
+        self._queue.put((statement, future))
+        return future
+
+    def run(self, statement: Statement) -> asyncio.Future[Any]:
+        """:meth:`submit` from an event loop. Cancelling the future does not take ``statement`` back."""
+        future = asyncio.get_running_loop().create_future()
         self._queue.put((statement, future))
         return future
 
@@ -70,11 +80,8 @@ class Writer:
             done = self._together(batch)
         except Exception as error:  # noqa: BLE001 - every waiter must hear of it; the thread must live on
             done = [error] * len(batch)
-        for (_, future), value in zip(batch, done, strict=True):
-            if isinstance(value, Exception):
-                future.set_exception(self._database.plain(value))
-            else:
-                future.set_result(value)
+        plain = [self._database.plain(value) if isinstance(value, Exception) else value for value in done]
+        _tell([waiter for _, waiter in batch], plain)
 
     def _together(self, batch: list[Item]) -> list[Any]:
         """Values of ``batch``, committed in one transaction; the exception in place of the value of one that failed."""
@@ -92,6 +99,29 @@ class Writer:
                 if alone:
                     raise
                 alone = True  # one of them failed: each within a savepoint of its own, which costs more
+
+
+def _tell(waiters: Sequence[Waiter], values: Sequence[Any]) -> None:
+    """Hand each its value or exception; an event loop is woken once for all of its own, which is what costs."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Any]]] = {}
+    for waiter, value in zip(waiters, values, strict=True):
+        if isinstance(waiter, asyncio.Future):
+            loops.setdefault(waiter.get_loop(), []).append((waiter, value))
+        else:
+            _settle([(waiter, value)])
+    for loop, settled in loops.items():
+        with suppress(RuntimeError):  # it is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(settled: Sequence[tuple[Waiter, Any]]) -> None:
+    for waiter, value in settled:
+        if waiter.done():  # its caller was cancelled
+            continue
+        if isinstance(value, Exception):
+            waiter.set_exception(value)
+        else:
+            waiter.set_result(value)
 
 
 def _alone(db: Database, statement: Statement) -> Any:
