@@ -31,7 +31,7 @@ class Example:
     ends : (n_tokens,) end of each token in ``text``, in characters, ascending.
     activations : (n_tokens,) float32, 0 where the feature is silent.
     group : cluster of the sequence; explain and test never share one.
-    kind : ``"activating"``, or the kind of negative (``random``, ``near-miss``, ``neighbour``, ``similar``, ``family``).
+    kind : ``activating``, or the kind of negative: ``random``, ``near-miss``, ``neighbour``, ``similar``, ``family``.
     quantile : 0 (weakest) … n_quantiles − 1 (strongest) for activating contexts, −1 for negatives.
     length : tokens of the whole sequence.
     metadata : the sequence's metadata columns.
@@ -251,7 +251,7 @@ class Request:
 class Usage:
     """Tokens that a provider reported for one answer.
 
-    ``cached_tokens`` is the part of the input read from a cache, ``written_tokens`` the part written to one for a price.
+    ``cached_tokens`` is the part of the input read from a cache, ``written_tokens`` what was written to one at a price.
     """
 
     input_tokens: int = 0
@@ -345,7 +345,7 @@ class Capabilities:
     """A prompt that begins as an earlier one did is cheaper or faster, at the lengths of our prompts."""
     context_length: int | None = None
     cache_min_tokens: int | None = None
-    """Tokens from which on a shared beginning is worth marking for the provider's cache; None where that is not done."""
+    """Tokens from which on a shared beginning is marked for the provider's cache; None where that is not done."""
 
 
 # ------------------------------------------------------------------------------------------------------------ results

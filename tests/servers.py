@@ -17,7 +17,7 @@ from aiohttp import web
 
 OPENAI_FIELDS = {
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "reasoning_effort",
-    "response_format",
+    "response_format", "logprobs", "top_logprobs",
 }  # fmt: skip
 OPENROUTER_FIELDS = OPENAI_FIELDS - {"reasoning_effort"} | {"top_k", "reasoning", "provider"}
 COMPATIBLE_FIELDS = OPENAI_FIELDS | {"top_k", "min_p", "repetition_penalty"}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autointerp.clients.classify import classify
 from autointerp.clients.spec import ModelSpec
 from autointerp.records import Failure, Outcome, Request, Response, Usage
 
+TOP = 20
+"""Alternatives of a token that are asked for: the most that OpenAI and vLLM give."""
 FINISHES = {"content_filter": "refusal"}
 
 
@@ -43,6 +46,8 @@ def chat_body(spec: ModelSpec, request: Request, *, limit: str = "max_tokens") -
     }
     if (heat := options.pop("temperature", request.temperature)) is not None:
         body["temperature"] = heat
+    if request.choices:
+        body |= {"logprobs": True, "top_logprobs": TOP}
     if options.pop("schema", True) and request.schema is not None:
         schema = dict(request.schema)
         wrapped = {"name": "answer", "strict": is_strict(schema), "schema": schema}
@@ -64,17 +69,18 @@ def is_strict(schema: Any) -> bool:
     return all(is_strict(value) for value in schema.values())
 
 
-def chat_answer(body: Any, *, trust_cost: bool = False) -> Outcome:
+def chat_answer(body: Any, *, choices: Sequence[str] = (), trust_cost: bool = False) -> Outcome:
     """Read a chat completion that came with status 200.
 
     Parameters
     ----------
+    choices : answers of one token each, whose probabilities are read from the first token's alternatives.
     trust_cost : take ``usage.cost`` as dollars (OpenRouter).
     """
     if not isinstance(body, dict):
         return _bad("not a JSON object")
-    choices = body.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    found = body.get("choices")
+    first = found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
     if error := body.get("error") or first.get("error"):  # OpenRouter: trouble after the model began comes with 200
         code = error.get("code") if isinstance(error, dict) else None
         return classify("openai", code if isinstance(code, int) else 502, {"error": error})
@@ -97,7 +103,21 @@ def chat_answer(body: Any, *, trust_cost: bool = False) -> Outcome:
         cost_usd=float(cost) if isinstance(cost, int | float) else None,
         finish=FINISHES.get(finish, finish),
         model=str(body.get("model") or ""),
+        probabilities=_probabilities(first.get("logprobs"), choices) if choices else None,
     )
+
+
+def _probabilities(logprobs: Any, choices: Sequence[str]) -> dict[str, float] | None:
+    """Of each choice, of all its spellings as a token (with spaces around it) together; None if none was likely."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = content[0] if isinstance(content, list) and content and isinstance(content[0], dict) else {}
+    mass = dict.fromkeys(choices, 0.0)
+    for entry in first.get("top_logprobs") or ():
+        token, value = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
+        if isinstance(token, str) and token.strip() in mass and isinstance(value, int | float) and value <= 0:
+            mass[token.strip()] += math.exp(value)
+    total = sum(mass.values())
+    return {choice: share / total for choice, share in mass.items()} if total > 0 else None
 
 
 def _usage(usage: Any) -> Usage | None:

@@ -38,10 +38,13 @@ class Compatible:
         "seed": int,
         "reasoning_effort": str,
     }
+    transport: Mapping[str, Callable[[str], Any]] = {"logprobs": flag}
     needs_model = True
     takes_url = True
     key_variable: str | None = None
     capabilities = Capabilities(schema=True, logprobs=True)
+    logprobs = True
+    """Whether the probabilities of tokens are counted on where the string does not say."""
     url_key_variable: str | None = "OPENAI_COMPAT_API_KEY"
     home = ""
     trust_cost = False
@@ -49,7 +52,8 @@ class Compatible:
     def __init__(self, spec: ModelSpec, *, limits: Limits, api_key: str | None) -> None:
         self.spec = spec
         schema = spec.answer_options().get("schema", True)
-        self.capabilities = replace(type(self).capabilities, schema=schema, free=spec.is_free)
+        logprobs = spec.transport_options().get("logprobs", self.logprobs)
+        self.capabilities = replace(type(self).capabilities, schema=schema, logprobs=logprobs, free=spec.is_free)
         self._url = (spec.url or self.home) + "/chat/completions"
         self._headers = {"Content-Type": "application/json"}
         if api_key is not None:
@@ -91,7 +95,7 @@ class Compatible:
             if self.observe is not None:
                 self.observe(headers)
             if status == 200:
-                return chat_answer(orjson.loads(content), trust_cost=self.trust_cost)
+                return chat_answer(orjson.loads(content), choices=request.choices, trust_cost=self.trust_cost)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return classify_error(error)
         return classify("openai", status, _parsed(content), headers)
@@ -130,6 +134,7 @@ class OpenRouter(Compatible):
     url_key_variable = None
     home = "https://openrouter.ai/api/v1"
     trust_cost = True
+    logprobs = False  # it depends on the host that a request is routed to
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON body that is sent."""

@@ -12,6 +12,8 @@ from autointerp.errors import ClientError
 from autointerp.records import Failure
 
 KEY_SHAPED = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_*.-]{4,}")
+USERINFO = re.compile(r"(?<=://)[^/\s'\"@]+@")
+"""What a message of a proxy may hold of its address: a name and a password."""
 
 
 def find_key(spec: ModelSpec, api_key: str | None) -> str | None:
@@ -40,7 +42,13 @@ def account_of(spec: ModelSpec, key: str | None) -> tuple[str, str | None, str, 
 
 
 def redacted(failure: Failure, key: str | None) -> Failure:
-    """``failure`` with the key, and whatever looks like one, cut out of its message."""
-    message = failure.message.replace(key, "***") if key else failure.message
-    message = KEY_SHAPED.sub("***", message)
+    """``failure`` with the key, whatever looks like one, and passwords of addresses cut out of its message."""
+    message = failure.message
+    if key:
+        message = message.replace(key, "***")
+        # the message was shortened before it came here, perhaps inside the key
+        ends = (n for n in range(len(key) - 1, 0, -1) if message.endswith(key[:n]))
+        if (n := next(ends, 0)) > 3:
+            message = message[:-n] + "***"
+    message = USERINFO.sub("***@", KEY_SHAPED.sub("***", message))
     return failure if message == failure.message else replace(failure, message=message)

@@ -36,6 +36,7 @@ class OpenAI(Compatible):
 
     def __init__(self, spec: ModelSpec, *, limits: Limits, api_key: str | None, home: str = HOME) -> None:
         self.home = home
+        self.logprobs = not FIXED_TEMPERATURE.match(spec.model)
         super().__init__(spec, limits=limits, api_key=api_key)
 
     def body(self, request: Request) -> dict[str, Any]:

@@ -18,8 +18,10 @@ PLACEHOLDER = (
     "The feature responds to a particular motif or meaning that the marked tokens share, "
     "described here in one sentence. "
 ) * 2
-TYPICAL_OUTPUT = 0.25
-"""Share of ``max_tokens`` that a typical answer uses; the low end of the price."""
+FEW_TOKENS = 0.5
+"""Share of the upper estimate of input tokens that no tokenizer goes below; the low end of the price."""
+SHORT_OUTPUT = 0.05
+"""Share of ``max_tokens`` that the shortest good answers use (a sentence; a bit for each example); the low end too."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class Tally:
             if client.price is None or self.low is None or self.high is None:
                 self.low = self.high = None
                 continue
-            low = (tokens * client.price.input * 0.6 + TYPICAL_OUTPUT * request.max_tokens * client.price.output) / 1e6
-            self.low += low
+            answer = SHORT_OUTPUT * request.max_tokens * client.price.output
+            self.low += (FEW_TOKENS * tokens * client.price.input + answer) / 1e6
             self.high += client.price.worst(request)
 
     def expected(self, store: RunStore) -> float | None:

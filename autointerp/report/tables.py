@@ -48,7 +48,17 @@ def feature_table(store: RunStore) -> pa.Table:
         head["explanation"] = head.pop("text")
         out.append({**head, **statistics, **scores.get(key, {})})
     columns = list(dict.fromkeys(name for row in out for name in row))
-    return pa.table({name: pa.array([row.get(name) for row in out]) for name in columns})
+    return pa.table({name: _column(name, [row.get(name) for row in out]) for name in columns})
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    """A column; one without any value has the type that it has in other runs."""
+    import pyarrow as pa
+
+    empty = (
+        pa.string() if name in ("failure", "explanation") else pa.int64() if name.endswith("partner") else pa.float64()
+    )
+    return pa.array(values, None if any(value is not None for value in values) else empty)
 
 
 def column_names(rows: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
