@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ import pytest
 from autointerp.records import Message, Request
 
 T = TypeVar("T")
+collect_ignore = [] if "AUTOINTERP_TEST_VLLM" in os.environ else ["test_vllm_peer.py"]  # `make test-vllm` runs it
 
 
 class VirtualTime:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -24,10 +23,7 @@ from autointerp.records import Explanation, Failure, Message, Request, Response
 from autointerp.scorers import DetectionScorer
 from tests.studies import record
 
-pytestmark = [
-    pytest.mark.skipif("AUTOINTERP_TEST_VLLM" not in os.environ, reason="`make test-vllm` runs it"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 SCHEMA = {
     "type": "object",
     "properties": {

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from autointerp.commands import main
+from autointerp.commands import run as run_command
+from autointerp.commands.settings import parse
 from autointerp.store import RunStore
 from tests.databases import Place
 from tests.studies import SETTINGS
@@ -28,6 +30,18 @@ def words(study: Path, out: Path, *more: str) -> list[str]:
 def shared(study: Path, place: Place, *more: str) -> list[str]:
     url = str(place.where).replace("tester@", f"tester:{SECRET}@")
     return words(study, place.folder / "shared", "--store", url, "--study", "s", *more)
+
+
+def side_by_side(line: list[str]) -> list[int]:
+    """What two workers with this command line return; it is parsed here, since the parser is not made for threads."""
+    config, codes = parse(run_command.Config, "run", line[1:]), list[int]()
+    assert config is not None
+    workers = [threading.Thread(target=lambda: codes.append(run_command.run(config))) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return codes
 
 
 def tables(where: Any, **how: Any) -> Any:
@@ -51,13 +65,7 @@ def test_two_workers_do_a_study_once_and_as_one_would(
     study: Path, postgres: Place, alone: tuple[Any, int], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr(RunStore, "CLAIM_WAIT_S", 0.05)
-    codes: list[int] = []
-    workers = [threading.Thread(target=lambda: codes.append(main(shared(study, postgres)))) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert codes == [0, 0]
+    assert side_by_side(shared(study, postgres)) == [0, 0]
     folder = postgres.folder / "shared"
     assert tables(folder) == alone[0]  # found through run.toml
     assert postgres.rows("SELECT COUNT(*), COUNT(DISTINCT key) FROM attempts") == [(alone[1], alone[1])]
@@ -96,13 +104,6 @@ def _count(place: Place) -> int:
 def test_workers_draw_the_same_features(study: Path, postgres: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunStore, "CLAIM_WAIT_S", 0.05)
     monkeypatch.setattr("autointerp.pipeline.stream.BLOCK", 2)
-    codes: list[int] = []
-    line = [*shared(study, postgres), "--n-features", "5"]
-    workers = [threading.Thread(target=lambda: codes.append(main(line))) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert codes == [0, 0]
+    assert side_by_side([*shared(study, postgres), "--n-features", "5"]) == [0, 0]
     with RunStore.open(postgres.folder / "shared", readonly=True) as store:
         assert len(set(store.explanations()["feature"].to_pylist())) == 5
