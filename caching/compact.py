@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle, pairwise, repeat
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,14 @@ class Blocks:
             total += file.read("n_sequences", first, last)
         return total
 
-    def sequences(self, index: int, token: np.ndarray) -> np.ndarray:
-        """Sequence of each ``token`` of block ``index``."""
-        if self.by_sequence:
-            return token
-        entries = self.manifest["blocks"]
-        base = sum(entry["n_tokens"] for entry in entries[:index])
-        offsets = self.files[index].read("offsets")
-        return np.searchsorted(offsets, token.astype(np.int64) - base, "right") - 1 + entries[index]["first"]
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """(n_sequences + 1,) int64, first token of each sequence."""
+        return np.cumsum(np.concatenate([[0], *(np.diff(file.read("offsets")) for file in self.files)]))
+
+    def sequences(self, token: np.ndarray) -> np.ndarray:
+        """Sequence of each ``token``."""
+        return token if self.by_sequence else np.searchsorted(self.offsets, token.astype(np.int64), "right") - 1
 
 
 def plan_shards(counts: np.ndarray, size: int, most: int | None = None) -> list[tuple[int, int]]:
@@ -146,9 +147,8 @@ def make_shard(blocks: Blocks, first: int, last: int) -> Shard:
 
 def finish(blocks: Blocks, shards: Sequence[Shard]) -> dict[str, Any]:
     """Write the tokens and the statistics of all features; the finished manifest, whose ``shards`` ascend."""
-    offsets = np.cumsum(np.concatenate([[0], *(np.diff(file.read("offsets")) for file in blocks.files)]))
-    tokens = _write_tokens(blocks.folder, blocks.files, offsets)
-    n_rows = len(offsets) - 1 if blocks.by_sequence else int(offsets[-1])
+    tokens = _write_tokens(blocks.folder, blocks.files, blocks.offsets)
+    n_rows = len(blocks.offsets) - 1 if blocks.by_sequence else int(blocks.offsets[-1])
     joined = {name: np.concatenate([shard.statistics[name] for shard in shards]) for name in shards[0].statistics}
     with np.errstate(divide="ignore"):
         frequency = np.log10(joined["count"] / max(n_rows, 1))
@@ -189,11 +189,11 @@ def _capped(
     """What is kept of one feature; its sums are of everything, its histogram of what is kept."""
     assert blocks.most is not None
     kept = Capped(feature, blocks.most, blocks.seed)
-    for index, (file, begin, end) in enumerate(zip(blocks.files, begins.tolist(), ends.tolist(), strict=True)):
+    for file, begin, end in zip(blocks.files, begins.tolist(), ends.tolist(), strict=True):
         if begin < end:
             token, value = file.read("token", begin, end), file.read("value", begin, end)
             statistics.sums(feature, value)
-            kept.add(blocks.sequences(index, token), token, value)
+            kept.add(blocks.sequences(token), token, value)
     token, value = kept.kept()
     statistics.bins(feature, value)
     statistics.threshold[feature - statistics.first] = kept.threshold

@@ -25,18 +25,6 @@ if TYPE_CHECKING:
     from caching.settings import CacheSettings
 
 
-def encode_block(
-    subject: Subject,
-    targets: Sequence[tuple[SparseCoder, CacheSettings]],
-    sequences: list[Tokens],
-    base: int,
-    observer: Observer,
-    resident: Resident,
-) -> list[dict[str, np.ndarray]]:
-    """:func:`begin_block`, and what is left to do after it."""
-    return begin_block(subject, targets, sequences, base, observer, resident, Aside("cpu"))()
-
-
 def begin_block(
     subject: Subject,
     targets: Sequence[tuple[SparseCoder, CacheSettings]],

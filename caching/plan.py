@@ -14,10 +14,10 @@ from autointerp.cache.layout import VALUE_DTYPES
 from autointerp.errors import UsageError
 from autointerp.progress import Silent
 from autointerp.subjects import tokenize_rows
-from caching.aside import finishers
+from caching.aside import Aside, finishers
 from caching.capping import CAPPED_BYTES
 from caching.compact import MERGE_BYTES
-from caching.encode import encode_block
+from caching.encode import begin_block
 from caching.memory import SLACK, Resident
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def plan_run(subject: Subject, targets: Sequence[Target], corpus: Corpus, settin
     if not (n_sampled := sum(len(s.ids) for s in sample)):
         raise UsageError("the corpus holds no token")
     pairs = [(target.coder, replace(settings, hook=target.hook)) for target in targets]
-    blocks = encode_block(subject, pairs, sample, 0, Silent(), Resident())
+    blocks = begin_block(subject, pairs, sample, 0, Silent(), Resident(), Aside("cpu"))()
     found = [len(block["token"]) for block in blocks]
 
     per_character = n_sampled / int(lengths[rows].sum())

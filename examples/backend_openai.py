@@ -1,4 +1,4 @@
-"""OpenAI through the official SDK. Needs `pip install "autointerp[openai]"` and OPENAI_API_KEY."""
+"""OpenAI's own API. Needs OPENAI_API_KEY."""
 
 import sys
 

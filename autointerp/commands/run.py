@@ -136,7 +136,10 @@ def run(config: Config) -> int:
             return 0
         if config.probe is not None:
             chosen = _first(config.probe, features, config.n_features)
-        shown = replace(config, store=config.store and redacted(config.store))
+        # as it is done: `reparse` makes the same scorers from it, without asking the backend what it can
+        names = ("answers", "order")
+        judged = {n: getattr(s, n) for s in pipeline.results.scorers for n in names if hasattr(s, n)}
+        shown = replace(config, store=config.store and redacted(config.store), **judged)
         write_text(config.out / "run.toml", to_toml("run", shown))
 
         async def whole() -> RunReport:

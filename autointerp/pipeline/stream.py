@@ -143,6 +143,8 @@ class Stream:
     def _items(self, wanted: Sequence[int], n_eligible: int | None) -> Iterator[Item | None]:
         """Features of the blocks that nobody else is at; None each time that others are at all that are left."""
         found, left = 0, list(range(0, len(wanted), BLOCK))
+        # read once: what another worker skips meanwhile is in blocks that it holds, and is found out again if need be
+        skipped = set(self.store.skipped()["feature"].to_pylist())
         while left:
             refused = []
             for start in left:
@@ -152,7 +154,7 @@ class Stream:
                     continue
                 block = self._open[start] = self._claimed[start] = Block(start // BLOCK, self.seed, features)
                 block.running += 1  # itself, until it is closed
-                for item in self._of_block(block):
+                for item in self._of_block(block, skipped):
                     found += 1
                     yield item
                     if n_eligible is not None and found >= n_eligible:
@@ -165,9 +167,8 @@ class Stream:
                 yield None
             left = refused
 
-    def _of_block(self, block: Block) -> Iterator[Item]:
+    def _of_block(self, block: Block, known_skipped: set[int]) -> Iterator[Item]:
         """(feature, block, its record or None if everything is stored), skipping what has too few examples."""
-        known_skipped = set(self.store.skipped()["feature"].to_pylist())
         for feature in block.features:
             if self.interrupted is not None:
                 return

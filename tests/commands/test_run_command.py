@@ -139,6 +139,24 @@ def test_the_loader_is_the_one_that_the_flags_describe(study: Path, tmp_path: Pa
             assert json.loads(row["metrics"])["by_kind"].keys() == {"activating", "random", "neighbour"}
 
 
+def test_what_auto_came_to_is_written_down_and_can_be_read_again(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(study, tmp_path, "--features", "0:3", "--answers", "auto", "--order", "auto")) == 0
+    config = config_of(tmp_path)
+    assert (config.answers, config.order) == ("graded", "explanation-first")
+    with RunStore.open(tmp_path, readonly=True) as store:
+        assert {row["scorer"] for row in store.scores().to_pylist()} == {
+            "detection@2?answers=graded",
+            "fuzzing@2?answers=graded",
+        }
+    capsys.readouterr()
+    assert main(["reparse", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "3 explanations read again, 0 changed" in said
+    assert "stay as they are" not in said
+
+
 def test_neighbours_by_what_is_near(study: Path, tmp_path: Path) -> None:
     """By shared tokens and by a coder's vectors; a coder that was not cached is refused."""
     from autointerp.cache import ActivationCache
