@@ -1,8 +1,9 @@
-"""Plans made of plans."""
+"""What explainers and scorers share as plans: their names, and plans made of plans."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from autointerp.records import Plan
@@ -33,3 +34,16 @@ def side_by_side(plans: Sequence[Plan[T]]) -> Plan[list[T]]:
         for plan in plans:
             plan.close()
     return [results[i] for i in range(len(plans))]
+
+
+def named(plan: Any, name: str, version: int, without: Collection[str] = ()) -> str:
+    """``name@version`` and every setting of the dataclass ``plan`` that differs from its default and matters.
+
+    Parameters
+    ----------
+    without : settings that make no difference beside the others.
+    """
+    values = {f.name: (getattr(plan, f.name), f.default) for f in fields(plan) if f.name not in without}
+    changed = {name: value for name, (value, default) in values.items() if value != default}
+    options = "&".join(f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in changed.items())
+    return f"{name}@{version}" + (f"?{options}" if options else "")

@@ -107,6 +107,21 @@ def fenced(text: str) -> str:
     return f"<data-{number}>\n{text}\n</data-{number}>"
 
 
+def object_schema(**properties: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON schema of an object with just these properties, all of them required."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def explained(explanation: str) -> str:
+    """An explanation as a judge is told it."""
+    return "Explanation:\n" + fenced(one_line(explanation))
+
+
 def known(metadata: Mapping[str, Any]) -> list[str]:
     """``name: value`` of everything that is known of a protein and may be shown."""
     facts = ((name, metadata[column]) for column, name in METADATA.items() if column in metadata)

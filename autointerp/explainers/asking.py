@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any
 
-from autointerp.prompts import ask_again, find_json, spoken
+from autointerp.prompts import ask_again, find_json, object_schema, spoken
 from autointerp.records import Example, Explanation, Failure, FeatureRecord, Outcome, Plan, Request, Response
 
 SUBJECTS = {
@@ -17,6 +16,8 @@ SUBJECTS = {
 }
 PLAIN = '{"explanation": "<one sentence>"}'
 REASONED = '{"reasoning": "<what the examples share, step by step>", "explanation": "<one sentence>"}'
+PLAIN_SCHEMA = object_schema(explanation={"type": "string"})
+REASONED_SCHEMA = object_schema(reasoning={"type": "string"}, explanation={"type": "string"})
 AGAIN = "That held no explanation. Answer again, with JSON only: {answer}"
 BROKEN = re.compile(r"(```\w*\s*)?(\{|\[(?![A-Za-z]))")
 """How JSON begins, which a bare sentence or a label in brackets does not."""
@@ -25,23 +26,6 @@ REFUSED = re.compile(
 )
 """How a bare sentence begins that explains nothing."""
 LABEL = re.compile(r"(?i)\bexplanation[\]\"'*\s]*:[\s*\"']*")
-
-
-def schema(*names: str) -> dict[str, object]:
-    """JSON schema of an object with these texts."""
-    return {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in names},
-        "required": list(names),
-        "additionalProperties": False,
-    }
-
-
-def named(plan: Any, name: str, version: int) -> str:
-    """``name@version`` and every setting of the dataclass ``plan`` that differs from its default."""
-    changed = {f.name: getattr(plan, f.name) for f in fields(plan) if getattr(plan, f.name) != f.default}
-    options = "&".join(f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in changed.items())
-    return f"{name}@{version}" + (f"?{options}" if options else "")
 
 
 def ask_for_explanation(

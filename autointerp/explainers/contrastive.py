@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from autointerp.explainers.asking import PLAIN, REASONED, SUBJECTS, ask_for_explanation, named, schema
+from autointerp.explainers.asking import PLAIN, PLAIN_SCHEMA, REASONED, REASONED_SCHEMA, SUBJECTS, ask_for_explanation
 from autointerp.explainers.default import SHOWN, WANTED, marked_texts
 from autointerp.explainers.registry import explainer
+from autointerp.plans import named
 from autointerp.prompts import FENCED, fenced, numbered, render
 from autointerp.records import Example, Explanation, FeatureRecord, Message, Plan, Request, Task
 
@@ -70,7 +71,7 @@ class ContrastiveExplainer:
         return Request(
             messages=(Message("system", system), Message("user", shown)),
             max_tokens=self.max_tokens * (4 if self.cot else 1),
-            schema=schema("reasoning", "explanation") if self.cot else schema("explanation"),
+            schema=REASONED_SCHEMA if self.cot else PLAIN_SCHEMA,
             task=Task("explain", tuple(examples), tuple(chosen), level=record.level),
             tag="explain",
         )

@@ -12,8 +12,17 @@ from functools import partial
 
 import numpy as np
 
-from autointerp.explainers.asking import PLAIN, REASONED, SUBJECTS, ask_for_explanation, named, scaled, schema
+from autointerp.explainers.asking import (
+    PLAIN,
+    PLAIN_SCHEMA,
+    REASONED,
+    REASONED_SCHEMA,
+    SUBJECTS,
+    ask_for_explanation,
+    scaled,
+)
 from autointerp.explainers.registry import explainer
+from autointerp.plans import named
 from autointerp.prompts import CLOSE, FENCED, OPEN, fenced, numbered, render
 from autointerp.records import Example, Explanation, FeatureRecord, Message, Plan, Request, Task
 
@@ -86,7 +95,7 @@ class DefaultExplainer:
         return Request(
             messages=(Message("system", system), Message("user", fenced(numbered(texts)))),
             max_tokens=self.max_tokens * (4 if self.cot else 1),
-            schema=schema("reasoning", "explanation") if self.cot else schema("explanation"),
+            schema=REASONED_SCHEMA if self.cot else PLAIN_SCHEMA,
             task=Task("explain", tuple(examples), record.explain.negatives, level=record.level),
             tag="explain",
         )

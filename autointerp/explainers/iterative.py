@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autointerp.errors import UsageError
-from autointerp.explainers.asking import PLAIN, ask_for_explanation, named
+from autointerp.explainers.asking import PLAIN, ask_for_explanation
 from autointerp.explainers.default import DefaultExplainer, marked_texts
 from autointerp.explainers.registry import explainer
-from autointerp.plans import side_by_side
+from autointerp.plans import named, side_by_side
 from autointerp.prompts import fenced, numbered, one_line, render
 from autointerp.records import (
     Example,

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autointerp.explainers.asking import PLAIN, SUBJECTS, ask_for_explanation, named, schema
+from autointerp.explainers.asking import PLAIN, PLAIN_SCHEMA, SUBJECTS, ask_for_explanation
 from autointerp.explainers.default import marked_texts
 from autointerp.explainers.registry import explainer
+from autointerp.plans import named
 from autointerp.prompts import CLOSE, FENCED, OPEN, fenced, numbered, one_line
 from autointerp.records import (
     Computed,
@@ -106,7 +107,7 @@ class OutputExplainer:
         return Request(
             messages=(Message("system", system), Message("user", shown)),
             max_tokens=self.max_tokens,
-            schema=schema("explanation"),
+            schema=PLAIN_SCHEMA,
             task=Task("explain", tuple(examples), record.explain.negatives, level=record.level),
             tag="explain",
         )

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from autointerp.errors import UsageError
-from autointerp.explainers.asking import PLAIN, ask_for_explanation, named, schema
+from autointerp.explainers.asking import PLAIN, PLAIN_SCHEMA, ask_for_explanation
 from autointerp.explainers.registry import explainer
+from autointerp.plans import named
 from autointerp.prompts import FENCED, METADATA, fenced, known, numbered, one_line
 from autointerp.records import Example, Explanation, FeatureRecord, Message, Plan, Request, Task
 
@@ -80,7 +81,7 @@ class ProteinMetadataExplainer:
                 Message("user", shown),
             ),
             max_tokens=self.max_tokens,
-            schema=schema("explanation"),
+            schema=PLAIN_SCHEMA,
             task=Task("explain", tuple(examples), record.explain.negatives, level=record.level),
             tag="explain",
         )

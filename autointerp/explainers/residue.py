@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from autointerp.errors import UsageError
-from autointerp.explainers.asking import PLAIN, REASONED, ask_for_explanation, named, schema
+from autointerp.explainers.asking import PLAIN, PLAIN_SCHEMA, REASONED, REASONED_SCHEMA, ask_for_explanation
 from autointerp.explainers.registry import explainer
+from autointerp.plans import named
 from autointerp.prompts import CLOSE, FENCED, OPEN, fenced, known, one_line, render
 from autointerp.records import Example, Explanation, FeatureRecord, Message, Plan, Request, Task
 
@@ -87,7 +88,7 @@ class ResidueExplainer:
                 Message("user", shown),
             ),
             max_tokens=self.max_tokens * (4 if self.cot else 1),
-            schema=schema("reasoning", "explanation") if self.cot else schema("explanation"),
+            schema=REASONED_SCHEMA if self.cot else PLAIN_SCHEMA,
             task=Task("explain", tuple(examples), record.explain.negatives, level=record.level),
             tag="explain",
         )

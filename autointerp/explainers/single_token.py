@@ -14,8 +14,9 @@ from functools import partial
 import numpy as np
 
 from autointerp.errors import UsageError
-from autointerp.explainers.asking import PLAIN, SUBJECTS, ask_for_explanation, named, scaled, schema
+from autointerp.explainers.asking import PLAIN, PLAIN_SCHEMA, SUBJECTS, ask_for_explanation, scaled
 from autointerp.explainers.registry import explainer
+from autointerp.plans import named
 from autointerp.prompts import FENCED, fenced, one_line
 from autointerp.records import Example, Explanation, FeatureRecord, Message, Plan, Request, Task
 
@@ -65,7 +66,7 @@ class SingleTokenExplainer:
         return Request(
             messages=(Message("system", system), Message("user", fenced("\n".join(lines)))),
             max_tokens=self.max_tokens,
-            schema=schema("explanation"),
+            schema=PLAIN_SCHEMA,
             task=Task("explain", tuple(_peak_alone(e) for e in examples), record.explain.negatives, level=record.level),
             tag="explain",
         )

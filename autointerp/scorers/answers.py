@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autointerp.prompts import find_json
-from autointerp.records import Failure, Outcome
+from autointerp.prompts import object_schema
+from autointerp.records import Outcome, Response
+from autointerp.scorers.asking import listed
 
 _BLIND = "Judge by the explanation alone; any share of the examples may be"
 
@@ -36,12 +37,7 @@ class Form:
         if self.choices:
             return None
         items = {"type": "integer", "enum": list(range(self.top + 1))}
-        return {
-            "type": "object",
-            "properties": {"answers": {"type": "array", "items": items}},
-            "required": ["answers"],
-            "additionalProperties": False,
-        }
+        return object_schema(answers={"type": "array", "items": items})
 
     def max_tokens(self, n: int) -> int:
         """Bound on the length of a reply with ``n`` answers."""
@@ -49,20 +45,12 @@ class Form:
 
     def read(self, outcome: Outcome, n: int) -> list[float] | str:
         """The ``n`` answers of a reply, from 0 to 1, or why there are none."""
-        if isinstance(outcome, Failure):
-            return outcome.kind
-        if outcome.finish == "refusal":
-            return "refusal"
-        if self.choices:  # a reply of one token always ends for its length
+        if self.choices and isinstance(outcome, Response) and outcome.finish != "refusal":
             p = (outcome.probabilities or {}).get(self.choices[-1], math.nan)
             return [p] if 0 <= p <= 1 else "no probability"
-        value = find_json(outcome.text)
-        if isinstance(value, dict):
-            value = value.get("answers")
-        if not isinstance(value, list):
-            return "truncated" if outcome.finish == "length" else "unparsed"
-        if len(value) != n:
-            return "truncated" if outcome.finish == "length" else "wrong count"
+        value = listed(outcome, "answers", n)
+        if isinstance(value, str):
+            return value
         kinds = (int, bool) if self.top == 1 else (int,)
         if any(type(v) not in kinds or not 0 <= v <= self.top for v in value):
             return f"not 0 {'or' if self.top == 1 else 'to'} {self.top}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from autointerp.prompts import ask_again
+from autointerp.prompts import ask_again, find_json
 from autointerp.records import Failure, Outcome, Plan, Request
 
 T = TypeVar("T")
@@ -101,6 +101,29 @@ def ask_each(
         each += [answer] * len(part) if isinstance(answer, str) else answer
     model = min((o.model for o in outcomes if not isinstance(o, Failure)), default="")
     return Judged(each, len(lost), n_split, model)
+
+
+def listed(outcome: Outcome, key: str, n: int) -> list[Any] | str:
+    """The list of ``n`` that a reply holds, bare or under ``key``, or why there is none."""
+    value = value_of(outcome, key)
+    if not isinstance(value, list):
+        return unread(outcome)
+    return value if len(value) == n else unread(outcome, "wrong count")
+
+
+def value_of(outcome: Outcome, key: str) -> Any:
+    """What a reply's JSON holds, or holds under ``key``; None where there is no JSON, or no reply."""
+    if isinstance(outcome, Failure) or outcome.finish == "refusal":
+        return None
+    value = find_json(outcome.text)
+    return value.get(key) if isinstance(value, dict) else value
+
+
+def unread(outcome: Outcome, why: str = "unparsed") -> str:
+    """The reason why an outcome holds no answer: a failure, a refusal, a cut, else ``why``."""
+    if isinstance(outcome, Failure):
+        return outcome.kind
+    return {"refusal": "refusal", "length": "truncated"}.get(outcome.finish, why)
 
 
 def _too_long(outcome: Outcome) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from autointerp.errors import UsageError, nearest
-from autointerp.prompts import FENCED, fenced, numbered, one_line
+from autointerp.plans import named
+from autointerp.prompts import FENCED, explained, fenced, numbered
 from autointerp.records import (
     Capabilities,
     Example,
@@ -81,11 +82,8 @@ class Judging:
     @property
     def id(self) -> str:
         """``name@version`` and every setting that differs from its default and matters."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        if self.answers == "probability":
-            changed.pop("examples_per_prompt", None)
-        options = "&".join(f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in changed.items())
-        return f"{self.NAME}@{self.VERSION}" + (f"?{options}" if options else "")
+        immaterial = {"examples_per_prompt"} if self.answers == "probability" else ()
+        return named(self, self.NAME, self.VERSION, without=immaterial)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -148,7 +146,7 @@ class Judging:
 
     def _requests(self, form: Form, system: str, explanation: str, prompts: Sequence[Sequence[Item]]) -> list[Request]:
         """One request for each of ``prompts``; what they share is made once."""
-        begin, said, schema = Message("system", system), "Explanation:\n" + fenced(one_line(explanation)), form.schema
+        begin, said, schema = Message("system", system), explained(explanation), form.schema
         requests = []
         for prompt in prompts:
             texts = [item.text for item in prompt]

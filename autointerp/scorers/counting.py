@@ -1,11 +1,11 @@
-"""Trials counted: by reason, by class, and as a share with its interval."""
+"""Trials counted: by reason, by class, and what score they make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from autointerp.records import Trial
+from autointerp.records import Score, Trial
 from autointerp.statistics.clusters import wilson
 
 
@@ -28,7 +28,35 @@ def hits_by(trials: Sequence[Trial], by: Callable[[Trial], Any]) -> dict[str, li
     return dict(sorted(table.items(), key=lambda item: (len(item[0]), item[0])))
 
 
-def share(hits: int, n: int) -> tuple[float, float, float]:
-    """``hits`` of ``n`` trials that do not depend on each other, with Wilson's 95 % interval."""
-    low, high = wilson(hits / n, n)
-    return hits / n, float(low), float(high)
+def score_of(
+    who: tuple[int, str, str],
+    trials: Sequence[Trial],
+    interval: tuple[float, float, float] | None,
+    metrics: Mapping[str, Any],
+    model: str = "",
+) -> Score:
+    """The score of some trials.
+
+    Parameters
+    ----------
+    who : feature, explainer, scorer. interval : value, low and high; None where nothing was judged.
+    metrics : what there is beside ``failures``, which are counted here.
+    """
+    value, low, high = interval or (None, None, None)
+    lost = sum(t.failure is not None for t in trials)
+    counted = {"failures": count(t.failure for t in trials if t.failure), **metrics}
+    return Score(*who, value, low, high, len(trials), lost, counted, tuple(trials), model)
+
+
+def share_of(who: tuple[int, str, str], trials: Sequence[Trial], metrics: Mapping[str, Any], model: str = "") -> Score:
+    """The share of the judged trials that are ``predicted``, which do not depend on each other, with Wilson's interval.
+
+    ``metrics`` gets ``worst`` and ``best``: the share if every trial without an answer were wrong, or right.
+    """
+    judged = [t for t in trials if t.failure is None]
+    if not judged:
+        return score_of(who, trials, None, metrics, model)
+    found, missing = sum(bool(t.predicted) for t in judged), len(trials) - len(judged)
+    low, high = wilson(found / len(judged), len(judged))
+    bounds = {"worst": found / len(trials), "best": (found + missing) / len(trials)}
+    return score_of(who, trials, (found / len(judged), float(low), float(high)), {**metrics, **bounds}, model)

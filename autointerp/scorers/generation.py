@@ -8,18 +8,18 @@ on which it fires ("sensitivity", Tian et al. 2025, arXiv 2509.23717; "generatio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from autointerp.errors import UsageError
-from autointerp.prompts import FENCED, fenced, find_json, one_line
+from autointerp.plans import named
+from autointerp.prompts import FENCED, explained, object_schema
 from autointerp.records import (
     ActivationRequest,
     Computed,
     Explanation,
-    Failure,
     FeatureRecord,
     Message,
     Outcome,
@@ -29,8 +29,8 @@ from autointerp.records import (
     Task,
     Trial,
 )
-from autointerp.scorers.asking import ask
-from autointerp.scorers.counting import count, share
+from autointerp.scorers.asking import ask, unread, value_of
+from autointerp.scorers.counting import share_of
 from autointerp.scorers.registry import scorer
 
 VERSION = 1
@@ -65,9 +65,7 @@ class GenerationScorer:
     @property
     def id(self) -> str:
         """``generation@version`` and every setting that differs from its default."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        options = "&".join(f"{name}={value:g}" for name, value in changed.items())
-        return f"generation@{VERSION}" + (f"?{options}" if options else "")
+        return named(self, "generation", VERSION)
 
     def score(self, record: FeatureRecord, explanation: Explanation) -> Plan[Score]:
         """One request to the judge, then one to the subject.
@@ -101,8 +99,8 @@ class GenerationScorer:
             if i not in peaks:
                 trials.append(Trial(text, "generated", -1, True, None, failure))
                 continue
-            share = peaks[i] / top
-            trials.append(Trial(text, "generated", -1, True, share > self.threshold, probability=min(share, 1.0)))
+            height = peaks[i] / top
+            trials.append(Trial(text, "generated", -1, True, height > self.threshold, probability=min(height, 1.0)))
         return self._summary(record.feature, explanation.explainer, trials, replies.n_reasked, replies.model)
 
     def _request(self, modality: str, explanation: str) -> Request:
@@ -112,45 +110,26 @@ class GenerationScorer:
         return Request(
             messages=(
                 Message("system", system),
-                Message("user", "Explanation:\n" + fenced(one_line(explanation))),
+                Message("user", explained(explanation)),
             ),
             max_tokens=128 * self.texts,
             temperature=1.0,
-            schema={
-                "type": "object",
-                "properties": {"texts": {"type": "array", "items": {"type": "string"}}},
-                "required": ["texts"],
-                "additionalProperties": False,
-            },
+            schema=object_schema(texts={"type": "array", "items": {"type": "string"}}),
             task=Task("generation", (), explanation=explanation, wanted=self.texts, modality=modality),
             tag="generation",
         )
 
     def _summary(self, feature: int, explainer: str, trials: Sequence[Trial], n_reasked: int, model: str) -> Score:
-        read_ = [t for t in trials if t.failure is None]
-        metrics: dict[str, Any] = {
-            "failures": count(t.failure for t in trials if t.failure),
-            "n_reasked": n_reasked,
-            "mean_share": float(np.mean([t.probability for t in read_])) if read_ else None,
-        }
-        value = low = high = None
-        if read_:
-            value, low, high = share(sum(bool(t.predicted) for t in read_), len(read_))
-        n = len(trials)
-        return Score(feature, explainer, self.id, value, low, high, n, n - len(read_), metrics, tuple(trials), model)
+        heights = [t.probability for t in trials if t.probability is not None]
+        metrics = {"n_reasked": n_reasked, "mean_share": float(np.mean(heights)) if heights else None}
+        return share_of((feature, explainer, self.id), trials, metrics, model)
 
 
 def read(outcome: Outcome, n: int) -> list[str] | str:
     """The ``n`` texts of a reply (more are cut off), or why there are none."""
-    if isinstance(outcome, Failure):
-        return outcome.kind
-    if outcome.finish == "refusal":
-        return "refusal"
-    value = find_json(outcome.text)
-    if isinstance(value, dict):
-        value = value.get("texts")
+    value = value_of(outcome, "texts")
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        return "truncated" if outcome.finish == "length" else "unparsed"
+        return unread(outcome)
     if len(value) < n:
-        return "truncated" if outcome.finish == "length" else "wrong count"
+        return unread(outcome, "wrong count")
     return [text.encode("utf-8", "replace").decode() for text in value[:n]]

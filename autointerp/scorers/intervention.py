@@ -8,14 +8,14 @@ explanation describes; the score is the share of right choices, one half by chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from autointerp.errors import UsageError
-from autointerp.prompts import CLOSE, FENCED, OPEN, fenced, find_json, one_line, spoken
+from autointerp.plans import named
+from autointerp.prompts import CLOSE, FENCED, OPEN, explained, fenced, object_schema, one_line, spoken
 from autointerp.records import (
     Computed,
     Explanation,
@@ -25,13 +25,14 @@ from autointerp.records import (
     Outcome,
     Plan,
     Request,
+    Response,
     Score,
     SteerRequest,
     Task,
     Trial,
 )
-from autointerp.scorers.asking import ask
-from autointerp.scorers.counting import count, share
+from autointerp.scorers.asking import ask, unread, value_of
+from autointerp.scorers.counting import share_of
 from autointerp.scorers.registry import scorer
 
 VERSION = 1
@@ -67,9 +68,7 @@ class InterventionScorer:
     @property
     def id(self) -> str:
         """``intervention@version`` and every setting that differs from its default."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        options = "&".join(f"{name}={value:g}" for name, value in changed.items())
-        return f"intervention@{VERSION}" + (f"?{options}" if options else "")
+        return named(self, "intervention", VERSION)
 
     def score(self, record: FeatureRecord, explanation: Explanation) -> Plan[Score]:
         """One request to the subject, then one question to the judge for each text.
@@ -79,6 +78,7 @@ class InterventionScorer:
         ``kl_random``, the divergences reached, ``unchanged`` (texts on which both versions are the clean one, which are
         not asked about), ``failures`` and ``n_reasked``.
         """
+        who = (record.feature, explanation.explainer, self.id)
         examples = [e for e in record.test.negatives if e.text.strip()][: self.texts]
         rng = np.random.default_rng([record.feature, len(examples)])
         flips = rng.random(len(examples)) < 0.5
@@ -88,8 +88,8 @@ class InterventionScorer:
             steered = (yield [request])[0]
         if isinstance(steered, Failure):
             trials = [Trial(e.id, e.kind, e.quantile, True, None, steered.kind, i) for i, e in enumerate(examples)]
-            error = {"error": steered.message}
-            return self._summary(record.feature, explanation.explainer, trials, error, 0, "")
+            error = {"chance": 0.5, "n_reasked": 0, "error": steered.message}
+            return share_of(who, trials, error)
         made = steered.value if isinstance(steered, Computed) else []
         told = [i for i, m in enumerate(made) if len({m["clean"], m["feature"], m["random"]}) > 1]
         system = Message("system", SYSTEM.format(did=DID[record.modality], marks=MARKS[record.modality], fenced=FENCED))
@@ -102,10 +102,14 @@ class InterventionScorer:
                 trials.append(Trial(*facts_of, predicted=None, failure=answer, prompt=i))
             else:
                 trials.append(Trial(*facts_of, predicted=(answer == 1) == bool(flips[i]), prompt=i))
-        facts: dict[str, Any] = {"unchanged": len(made) - len(told)}
+        facts: dict[str, Any] = {
+            "chance": 0.5,
+            "n_reasked": replies.n_reasked,
+            "unchanged": len(made) - len(told),
+        }
         if made:
             facts |= {f"kl_{name}": made[0]["kl"][name] for name in ("feature", "random")}
-        return self._summary(record.feature, explanation.explainer, trials, facts, replies.n_reasked, replies.model)
+        return share_of(who, trials, facts, replies.model)
 
     def estimated(self, record: FeatureRecord, explanation: Explanation) -> list[Request]:
         """The questions to the judge, with texts as long as steering makes them."""
@@ -118,54 +122,20 @@ class InterventionScorer:
     def _request(self, system: Message, explanation: str, made: dict[str, Any], flip: bool) -> Request:
         first, second = (made["random"], made["feature"]) if flip else (made["feature"], made["random"])
         shown = f"clean: {one_line(made['clean'])}\nA: {one_line(first)}\nB: {one_line(second)}"
-        said = "Explanation:\n" + fenced(one_line(explanation))
         return Request(
-            messages=(system, Message("user", f"{said}\n\n{fenced(shown)}")),
+            messages=(system, Message("user", f"{explained(explanation)}\n\n{fenced(shown)}")),
             max_tokens=64,
-            schema={
-                "type": "object",
-                "properties": {"version": {"type": "string", "enum": ["A", "B"]}},
-                "required": ["version"],
-                "additionalProperties": False,
-            },
+            schema=object_schema(version={"type": "string", "enum": ["A", "B"]}),
             task=Task("intervention", (), explanation=explanation, texts=(first, second)),
             tag="intervention",
         )
 
-    def _summary(
-        self,
-        feature: int,
-        explainer: str,
-        trials: Sequence[Trial],
-        facts: dict[str, Any],
-        n_reasked: int,
-        model: str,
-    ) -> Score:
-        judged = [t for t in trials if t.failure is None]
-        metrics = {
-            "chance": 0.5,
-            "failures": count(t.failure for t in trials if t.failure),
-            "n_reasked": n_reasked,
-            **facts,
-        }
-        value = low = high = None
-        if judged:
-            value, low, high = share(sum(bool(t.predicted) for t in judged), len(judged))
-        n = len(trials)
-        return Score(feature, explainer, self.id, value, low, high, n, n - len(judged), metrics, tuple(trials), model)
-
 
 def read(outcome: Outcome) -> int | str:
     """0 for version A, 1 for B, or why there is no answer."""
-    if isinstance(outcome, Failure):
-        return outcome.kind
-    if outcome.finish == "refusal":
-        return "refusal"
-    value = find_json(outcome.text)
-    if isinstance(value, dict):
-        value = value.get("version")
-    if value is None:
+    value = value_of(outcome, "version")
+    if value is None and isinstance(outcome, Response):
         value = spoken(outcome.text).strip().strip('."')
     if value not in ("A", "B"):
-        return "truncated" if outcome.finish == "length" else "unparsed"
+        return unread(outcome)
     return "AB".index(value)

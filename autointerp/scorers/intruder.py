@@ -8,17 +8,17 @@ explanation is shown, so the score is of the feature alone: how much its context
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from autointerp.errors import UsageError
-from autointerp.prompts import CLOSE, FENCED, OPEN, fenced, find_json, numbered, render
+from autointerp.plans import named
+from autointerp.prompts import CLOSE, FENCED, OPEN, fenced, numbered, object_schema, render
 from autointerp.records import (
     Example,
     Explanation,
-    Failure,
     FeatureRecord,
     Message,
     Outcome,
@@ -28,9 +28,9 @@ from autointerp.records import (
     Task,
     Trial,
 )
-from autointerp.scorers.asking import ask
+from autointerp.scorers.asking import ask, unread, value_of
 from autointerp.scorers.classification import TEXTS
-from autointerp.scorers.counting import count, hits_by, share
+from autointerp.scorers.counting import hits_by, share_of
 from autointerp.scorers.fuzzing import borrowed
 from autointerp.scorers.registry import scorer
 
@@ -55,6 +55,7 @@ class IntruderScorer:
     threshold: float = 0.3
     """Tokens above this share of a context's own peak are marked."""
 
+    needs = frozenset[str]()
     uses_explanation = False
     """The same for every explanation, so it has no null."""
 
@@ -65,14 +66,7 @@ class IntruderScorer:
     @property
     def id(self) -> str:
         """``intruder@version`` and every setting that differs from its default."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        options = "&".join(f"{name}={value:g}" for name, value in changed.items())
-        return f"intruder@{VERSION}" + (f"?{options}" if options else "")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Nothing beyond plain chat."""
-        return frozenset()
+        return named(self, "intruder", VERSION)
 
     def score(self, record: FeatureRecord, explanation: Explanation) -> Plan[Score]:
         """One question for each silent context of the test side.
@@ -134,12 +128,7 @@ class IntruderScorer:
         return Request(
             messages=(system, Message("user", fenced(numbered(texts)))),
             max_tokens=64,
-            schema={
-                "type": "object",
-                "properties": {"intruder": {"type": "integer", "enum": list(range(1, len(examples) + 1))}},
-                "required": ["intruder"],
-                "additionalProperties": False,
-            },
+            schema=object_schema(intruder={"type": "integer", "enum": list(range(1, len(examples) + 1))}),
             task=Task("intruder", tuple(e.blind() for e in examples), marks=tuple(marks), level=record.level),
             tag="intruder",
         )
@@ -150,38 +139,26 @@ class IntruderScorer:
         return tuple((example.activations >= max(self.threshold * example.peak, 1e-30)).nonzero()[0].tolist())
 
     def _summary(self, feature: int, explainer: str, trials: Sequence[Trial], n_reasked: int, model: str) -> Score:
+        from scipy.stats import binomtest
+
         judged = [t for t in trials if t.failure is None]
-        found, chance = sum(bool(t.predicted) for t in judged), 1 / self.shown
         metrics: dict[str, Any] = {
-            "chance": chance,
+            "chance": 1 / self.shown,
             "n_reasked": n_reasked,
-            "failures": count(t.failure for t in trials if t.failure),
             "hits_by_quantile": hits_by(judged, lambda t: t.quantile),
             "by_kind": hits_by(judged, lambda t: t.kind),
         }
-        value = low = high = None
         if judged:
-            from scipy.stats import binomtest
-
-            value, low, high = share(found, len(judged))
-            missing = len(trials) - len(judged)
-            metrics |= {"p": float(binomtest(found, len(judged), chance, alternative="greater").pvalue)}
-            metrics |= {"worst": found / len(trials), "best": (found + missing) / len(trials)}
-        n, model = len(trials), model
-        return Score(feature, explainer, self.id, value, low, high, n, n - len(judged), metrics, tuple(trials), model)
+            found = sum(bool(t.predicted) for t in judged)
+            metrics["p"] = float(binomtest(found, len(judged), 1 / self.shown, alternative="greater").pvalue)
+        return share_of((feature, explainer, self.id), trials, metrics, model)
 
 
 def read(outcome: Outcome, n: int) -> int | str:
     """The number of the intruder in a reply, 1 to ``n``, or why there is none."""
-    if isinstance(outcome, Failure):
-        return outcome.kind
-    if outcome.finish == "refusal":
-        return "refusal"
-    value = find_json(outcome.text)
-    if isinstance(value, dict):
-        value = value.get("intruder")
+    value = value_of(outcome, "intruder")
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if type(value) is not int:
-        return "truncated" if outcome.finish == "length" else "unparsed"
+        return unread(outcome)
     return value if 1 <= value <= n else f"not 1 to {n}"

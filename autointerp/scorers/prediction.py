@@ -9,18 +9,18 @@ sees their sequence, unless ``metadata_at_test`` says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from autointerp.errors import UsageError
-from autointerp.prompts import FENCED, METADATA, fenced, find_json, known, numbered, one_line, render
+from autointerp.plans import named
+from autointerp.prompts import FENCED, METADATA, explained, fenced, known, numbered, object_schema, one_line, render
 from autointerp.records import (
     Example,
     Explanation,
-    Failure,
     FeatureRecord,
     Message,
     Outcome,
@@ -30,9 +30,9 @@ from autointerp.records import (
     Task,
     Trial,
 )
-from autointerp.scorers.asking import Judged, ask_each
+from autointerp.scorers.asking import Judged, ask_each, listed
 from autointerp.scorers.classification import TEXTS
-from autointerp.scorers.counting import count
+from autointerp.scorers.counting import score_of
 from autointerp.scorers.registry import scorer
 from autointerp.statistics.correlation import pearson, spearman
 
@@ -57,6 +57,8 @@ class PredictionScorer:
     """Show the judge names, genes, families and GO terms of the held-out proteins, as the published protocols do: it
     then measures how well metadata predict the feature, and no text of the sequence is shown."""
 
+    needs = frozenset[str]()
+
     def __post_init__(self) -> None:
         if self.examples_per_prompt < 1:
             raise UsageError(f"examples_per_prompt {self.examples_per_prompt}: must be at least 1")
@@ -64,14 +66,7 @@ class PredictionScorer:
     @property
     def id(self) -> str:
         """``prediction@version`` and every setting that differs from its default."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        options = "&".join(f"{name}={value:g}" for name, value in changed.items())
-        return f"prediction@{VERSION}" + (f"?{options}" if options else "")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Nothing beyond plain chat."""
-        return frozenset()
+        return named(self, "prediction", VERSION)
 
     def score(self, record: FeatureRecord, explanation: Explanation) -> Plan[Score]:
         """Predictions for all examples of the test side, in an order that follows from the feature alone.
@@ -105,18 +100,11 @@ class PredictionScorer:
     def _request(self, system: Message, explanation: str, prompt: Sequence[Example], level: str) -> Request:
         shown = partial(_described, self.metadata_at_test)
         texts = numbered([shown(example) for example in prompt])
-        said = "Explanation:\n" + fenced(one_line(explanation))
         asked = f"There are {len(prompt)} examples.\n" + fenced(texts)
-        numbers = {"type": "array", "items": {"type": "number"}}
         return Request(
-            messages=(system, Message("user", f"{said}\n\n{asked}")),
+            messages=(system, Message("user", f"{explained(explanation)}\n\n{asked}")),
             max_tokens=64 + 8 * len(prompt),
-            schema={
-                "type": "object",
-                "properties": {"activations": numbers},
-                "required": ["activations"],
-                "additionalProperties": False,
-            },
+            schema=object_schema(activations={"type": "array", "items": {"type": "number"}}),
             task=Task("prediction", tuple(map(self._seen, prompt)), explanation=explanation, level=level),
             tag="prediction",
         )
@@ -151,17 +139,13 @@ class PredictionScorer:
             "spearman": float(spearman(x, y).value[0]) if known else None,
             "constant": bool(found.constant[0]),
             "metadata_at_test": self.metadata_at_test,
-            "failures": count(t.failure for t in trials if t.failure),
             "n_reasked": judged.n_reasked,
             **({"n_split": judged.n_split} if judged.n_split else {}),
             "predicted": [round(v, 4) for v in predicted],
             "actual": [round(v, 4) for v in actual],
         }
-        value, low, high = (float(v[0]) if known else None for v in (found.value, found.low, found.high))
-        n, lost = len(trials), len(trials) - len(predicted)
-        return Score(
-            record.feature, explainer, self.id, value, low, high, n, lost, metrics, tuple(trials), judged.model
-        )
+        interval = (float(found.value[0]), float(found.low[0]), float(found.high[0])) if known else None
+        return score_of((record.feature, explainer, self.id), trials, interval, metrics, judged.model)
 
 
 def _described(metadata: bool, example: Example) -> str:
@@ -173,17 +157,9 @@ def _described(metadata: bool, example: Example) -> str:
 
 def read(outcome: Outcome, n: int) -> list[float] | str:
     """The ``n`` numbers of a reply, each from 0 to 1, or why there are none."""
-    if isinstance(outcome, Failure):
-        return outcome.kind
-    if outcome.finish == "refusal":
-        return "refusal"
-    value = find_json(outcome.text)
-    if isinstance(value, dict):
-        value = value.get("activations")
-    if not isinstance(value, list):
-        return "truncated" if outcome.finish == "length" else "unparsed"
-    if len(value) != n:
-        return "truncated" if outcome.finish == "length" else "wrong count"
+    value = listed(outcome, "activations", n)
+    if isinstance(value, str):
+        return value
     if any(type(v) not in (int, float) or not 0 <= v <= 1 for v in value):  # NaN is none of them
         return "not 0 to 1"
     return [float(v) for v in value]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autointerp.records import Computed, Example, Failure, Score, Trial
-from autointerp.scorers.counting import count
+from autointerp.scorers.counting import score_of
 from autointerp.statistics.auroc import auroc, auroc_interval
 from autointerp.statistics.clusters import Clusters
 
@@ -38,8 +38,7 @@ def ranked(
         trials = [
             Trial(e.id, e.kind, e.quantile, e.peak > 0, None, failed.kind, prompt=i) for i, e in enumerate(examples)
         ]
-        metrics: dict[str, Any] = {"failures": count(t.failure or "" for t in trials), "error": failed.message}
-        return Score(feature, explainer, scorer, None, None, None, len(trials), len(trials), metrics, tuple(trials))
+        return score_of((feature, explainer, scorer), trials, None, {"error": failed.message})
     found = values(*(o.value for o in outcomes if isinstance(o, Computed)))
     truth = np.array([e.peak > 0 for e in examples], bool)
     limit = float(found.mean()) if len(found) else 0.0
@@ -47,12 +46,12 @@ def ranked(
         Trial(e.id, e.kind, e.quantile, e.peak > 0, bool(v > limit), prompt=i, probability=float(v))
         for i, (e, v) in enumerate(zip(examples, found, strict=True))
     ]
-    metrics = {"failures": {}}
-    value = low = high = None
+    metrics: dict[str, Any] = {}
+    interval = None
     if truth.any() and not truth.all():
-        value, low, high = auroc_interval(truth, found, Clusters.of(np.arange(len(truth)))).at(0)
+        interval = auroc_interval(truth, found, Clusters.of(np.arange(len(truth)))).at(0)
         quantiles, kinds = np.array([e.quantile for e in examples]), np.array([e.kind for e in examples])
-        metrics |= {
+        metrics = {
             "mean_active": float(found[truth].mean()),
             "mean_silent": float(found[~truth].mean()),
             "by_quantile": {
@@ -60,7 +59,7 @@ def ranked(
             },
             "by_kind": {k: _area(truth, found, truth | (kinds == k)) for k in np.unique(kinds[~truth]).tolist()},
         }
-    return Score(feature, explainer, scorer, value, low, high, len(trials), 0, metrics, tuple(trials))
+    return score_of((feature, explainer, scorer), trials, interval, metrics)
 
 
 def _area(truth: np.ndarray, values: np.ndarray, chosen: np.ndarray) -> float:

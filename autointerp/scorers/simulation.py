@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from autointerp.errors import UsageError, nearest
-from autointerp.prompts import FENCED, fenced, find_json, one_line
+from autointerp.plans import named
+from autointerp.prompts import FENCED, explained, fenced, object_schema, one_line
 from autointerp.records import (
     Capabilities,
     Example,
@@ -31,8 +32,8 @@ from autointerp.records import (
     Trial,
 )
 from autointerp.scorers import expected
-from autointerp.scorers.asking import Replies, ask
-from autointerp.scorers.counting import count
+from autointerp.scorers.asking import Replies, ask, listed
+from autointerp.scorers.counting import score_of
 from autointerp.scorers.registry import scorer
 from autointerp.statistics.clustered import clustered_pearson
 from autointerp.statistics.correlation import pearson, spearman
@@ -69,7 +70,7 @@ class SimulationScorer:
     @property
     def id(self) -> str:
         """``simulation@version``, and the form of the answers where it is not ``numbers``."""
-        return f"simulation@{VERSION}" + ("" if self.answers == "numbers" else f"?answers={self.answers}")
+        return named(self, "simulation", VERSION)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -128,18 +129,13 @@ class SimulationScorer:
     @staticmethod
     def _request(system: Message, explanation: str, example: Example) -> Request:
         tokens = [one_line(token) for token in example.tokens]
-        listed = "\n".join(f"{i}: {token}" for i, token in enumerate(tokens, 1))
-        said = "Explanation:\n" + fenced(one_line(explanation))
+        lines = "\n".join(f"{i}: {token}" for i, token in enumerate(tokens, 1))
+        shown = f"{explained(explanation)}\n\nThere are {len(tokens)} tokens.\n{fenced(lines)}"
         numbers = {"type": "array", "items": {"type": "integer", "enum": list(range(TOP + 1))}}
         return Request(
-            messages=(system, Message("user", f"{said}\n\nThere are {len(tokens)} tokens.\n{fenced(listed)}")),
+            messages=(system, Message("user", shown)),
             max_tokens=64 + 4 * len(tokens),
-            schema={
-                "type": "object",
-                "properties": {"activations": numbers},
-                "required": ["activations"],
-                "additionalProperties": False,
-            },
+            schema=object_schema(activations=numbers),
             task=Task("simulation", (example.blind(),), explanation=explanation),
             tag="simulation",
         )
@@ -164,16 +160,13 @@ class SimulationScorer:
             simulated.append(np.array(answer, float))
             actual.append(scaled(example.activations, top, highest))
             quantiles.append(example.quantile if example.peak > 0 else -1)
-        metrics: dict[str, Any] = {
-            "failures": count(t.failure for t in trials if t.failure),
-            "n_reasked": replies.n_reasked,
-        }
-        value = low = high = None
+        metrics: dict[str, Any] = {"n_reasked": replies.n_reasked}
+        interval = None
         if simulated:
             x, y = np.concatenate(simulated), np.concatenate(actual)
             of = np.repeat(np.array(quantiles), [len(s) for s in simulated])
             context = np.repeat(np.arange(len(simulated)), [len(s) for s in simulated])
-            value, low, high = clustered_pearson(x, y, context)
+            interval = clustered_pearson(x, y, context)
             spread = float(((y - y.mean()) ** 2).sum())
             metrics |= {
                 "explained_variance": 1 - float(((y - x) ** 2).sum()) / spread if spread else None,
@@ -186,10 +179,7 @@ class SimulationScorer:
                     if (near := (of == q) | (of == -1)).any()
                 },
             }
-        n, lost = len(trials), len(trials) - len(simulated)
-        return Score(
-            record.feature, explainer, self.id, value, low, high, n, lost, metrics, tuple(trials), replies.model
-        )
+        return score_of((record.feature, explainer, self.id), trials, interval, metrics, replies.model)
 
 
 def scaled(activations: np.ndarray, top: float, highest: int = TOP) -> np.ndarray:
@@ -199,17 +189,9 @@ def scaled(activations: np.ndarray, top: float, highest: int = TOP) -> np.ndarra
 
 def read(outcome: Outcome, n: int) -> list[int] | str:
     """The ``n`` numbers of a reply, each 0 to 10, or why there are none."""
-    if isinstance(outcome, Failure):
-        return outcome.kind
-    if outcome.finish == "refusal":
-        return "refusal"
-    value = find_json(outcome.text)
-    if isinstance(value, dict):
-        value = value.get("activations")
-    if not isinstance(value, list):
-        return "truncated" if outcome.finish == "length" else "unparsed"
-    if len(value) != n:
-        return "truncated" if outcome.finish == "length" else "wrong count"
+    value = listed(outcome, "activations", n)
+    if isinstance(value, str):
+        return value
     if any(type(v) is not int or not 0 <= v <= TOP for v in value):
         return f"not 0 to {TOP}"
     return value

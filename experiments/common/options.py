@@ -38,7 +38,7 @@ class Options:
     """Its coder."""
     n_features: int | None = None
     """Features studied."""
-    work: Path = Path("work")
+    work: Path = Path("build")
     """Folder of what is made on the way: corpora, coders, caches, runs."""
     results: Path | None = None
     """Folder of the tables and figures; by default results/CLIENT in the experiment's own."""

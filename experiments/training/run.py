@@ -60,7 +60,7 @@ class Config:
     """Initial weights of each wiring, and of one sparsity of each architecture."""
     subjects: int | None = None
     """Untrained subjects."""
-    work: Path = Path("work/training")
+    work: Path = Path("build/training")
     """Folder of corpora and coders."""
     results: Path | None = None
     """Folder of tables and figures; by default results/full or results/quick beside this script."""

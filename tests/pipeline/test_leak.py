@@ -28,6 +28,14 @@ SCORERS = [*scorer.names(), "prediction?examples_per_prompt=3", "detection?answe
 EXPLAINERS = [name for name in explainer.names() if name not in ("saved", "random")]
 
 
+def suited(registry: Any, names: list[str]) -> list[tuple[str, str]]:
+    """(name, level) of every plan and the levels that it is for; the pipeline refuses the others."""
+    levels = ("token", "sequence")
+    return [
+        (name, level) for name in names for level in levels if level in getattr(registry.make(name), "levels", levels)
+    ]
+
+
 # ------------------------------------------------------------------------------------------------ sides and homologues
 
 
@@ -135,13 +143,9 @@ def marked(level: str) -> FeatureRecord:
 
 
 @pytest.mark.parametrize("answer", [answered, garbled], ids=["answered", "garbled"])
-@pytest.mark.parametrize("level", ["token", "sequence"])
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize(("name", "level"), suited(scorer, SCORERS))
 def test_no_scorer_is_shown_metadata_or_what_the_explainer_saw(name: str, level: str, answer: Any) -> None:
-    made = scorer.make(name)
-    if level not in getattr(made, "levels", (level,)):
-        pytest.skip(f"{name} is for level token")
-    _, asked = driven(made.score(marked(level), Explanation(7, "Fires on HM.", "default@2")), answer)
+    _, asked = driven(scorer.make(name).score(marked(level), Explanation(7, "Fires on HM.", "default@2")), answer)
     whole = "\n".join(map(said, asked))
     assert asked
     assert CANARY not in whole
@@ -160,12 +164,8 @@ def test_metadata_reach_a_judge_where_the_protocol_says_so_and_it_is_recorded(le
 
 
 @pytest.mark.parametrize("answer", [answered, garbled], ids=["answered", "garbled"])
-@pytest.mark.parametrize("level", ["token", "sequence"])
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize(("name", "level"), suited(explainer, EXPLAINERS))
 def test_no_explainer_is_shown_the_test_side(name: str, level: str, answer: Any) -> None:
-    made = explainer.make(name)
-    if level not in getattr(made, "levels", (level,)):
-        pytest.skip(f"{name} is for level token")
-    _, asked = driven(made.explain(marked(level)), answer)
+    _, asked = driven(explainer.make(name).explain(marked(level)), answer)
     assert bool(asked) == (name != "statistical")
     assert not any(TESTED[:6] in said(request) for request in asked)

@@ -99,7 +99,7 @@ def test_variances_of_many_features_are_obuchowskis_and_delongs(levels: int) -> 
         assert delong[f] == pytest.approx(expected)
 
 
-def within(judge: Judge, area: float, grades: int, repeats: int) -> None:
+def assert_within(judge: Judge, area: float, grades: int, repeats: int) -> None:
     """91–98 %, give or take two standard errors; the truth is what the estimates are on average."""
     found = auroc_interval(*judge.probabilities(area, repeats, 1, grades))
     share = coverage(found.low, found.high, float(found.value.mean()))
@@ -108,13 +108,13 @@ def within(judge: Judge, area: float, grades: int, repeats: int) -> None:
 
 @pytest.mark.parametrize(("judge", "area", "grades"), FAST, ids=str)
 def test_intervals_hold_the_truth_in_91_to_98_percent(judge: Judge, area: float, grades: int) -> None:
-    within(judge, area, grades, 1000)
+    assert_within(judge, area, grades, 1000)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("judge", "area", "grades"), FULL, ids=str)
 def test_intervals_hold_the_truth_in_91_to_98_percent_of_many(judge: Judge, area: float, grades: int) -> None:
-    within(judge, area, grades, 4000)
+    assert_within(judge, area, grades, 4000)
 
 
 def hanley(theta: float, m: int, n: int) -> float:

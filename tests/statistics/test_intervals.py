@@ -57,7 +57,7 @@ def lift_held(judge: Judge, repeats: int) -> float:
     return coverage(found.low, found.high, 2 / 3 * (sum(judge.rates) / 2 - 0.525))
 
 
-def within(shares: dict[str, float], repeats: int) -> None:
+def assert_within(shares: dict[str, float], repeats: int) -> None:
     """91–98 %, give or take two standard errors of the simulation."""
     for name, share in shares.items():
         assert 0.91 - 2 * math.sqrt(0.91 * 0.09 / repeats) <= share <= 0.98 + 2 * math.sqrt(0.98 * 0.02 / repeats), name
@@ -65,13 +65,13 @@ def within(shares: dict[str, float], repeats: int) -> None:
 
 @pytest.mark.parametrize("judge", FAST, ids=str)
 def test_intervals_hold_the_truth_in_91_to_98_percent(judge: Judge) -> None:
-    within(held(judge, 1000), 1000)
+    assert_within(held(judge, 1000), 1000)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("judge", FULL, ids=str)
 def test_intervals_hold_the_truth_in_91_to_98_percent_of_many(judge: Judge) -> None:
-    within(held(judge, 4000), 4000)
+    assert_within(held(judge, 4000), 4000)
 
 
 @pytest.mark.parametrize("link", ["quality", "bias"])
