@@ -66,7 +66,7 @@ def settings_of(folder: Path) -> Settings:
 
 def reader(settings: Settings, store: RunStore) -> Reader:
     """The plans of the run that ``settings`` describe, with the replies of ``store``."""
-    from autointerp.commands.run import make_loader, make_plans
+    from autointerp.commands.study import make_loader, make_plans
     from autointerp.pipeline.reparse import Reader
 
     explainer, scorers = make_plans(settings)

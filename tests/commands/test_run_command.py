@@ -15,6 +15,7 @@ import torch
 from autointerp.commands import main
 from autointerp.commands import run as run_command
 from autointerp.commands.settings import parse
+from autointerp.commands.study import NEIGHBOURS, make_loader
 from autointerp.errors import UsageError
 from autointerp.store import RunStore
 from tests.studies import MOTIFS, N_NOISE, SETTINGS
@@ -130,7 +131,7 @@ def test_the_loader_is_the_one_that_the_flags_describe(study: Path, tmp_path: Pa
     flags = ["--sampler", "even", "--test-sampler", "importance", "--negatives", "random, neighbour"]
     out = tmp_path / "out"
     assert main(words(study, out, "--features", "0:2", *flags, "--neighbours", f"{tmp_path}/near.npy")) == 0
-    loader = run_command.make_loader(config_of(out))
+    loader = make_loader(config_of(out))
     found = loader.settings
     assert (found["sampler"], found["test_sampler"]) == ("even", "importance")
     assert found["negatives"] == ["random", "neighbour"]
@@ -203,7 +204,7 @@ def test_explainer_split_and_metadata_that_were_decided_are_written_down(study: 
     with RunStore.open(tmp_path, readonly=True) as store:
         (scorer,) = {row["scorer"] for row in store.scores().to_pylist()}
         assert scorer == "prediction@1?metadata_at_test=1"
-    assert run_command.make_loader(config).settings["split_by"] == "sequence"
+    assert make_loader(config).settings["split_by"] == "sequence"
     with pytest.raises(UsageError, match="--metadata-at-test is given, but DetectionScorer has no such setting"):
         run_command.make_plans(dataclasses.replace(config, scorers="detection"))
 
@@ -215,19 +216,19 @@ def test_neighbours_by_what_is_near(study: Path, tmp_path: Path) -> None:
     from autointerp.features import co_occurring
 
     cache = ActivationCache.open(study / "cache")
-    k = min(run_command.NEIGHBOURS, len(cache) - 1)
+    k = min(NEIGHBOURS, len(cache) - 1)
     config = dataclasses.replace(
         parse(run_command.Config, "run", words(study, tmp_path)[1:]),  # type: ignore[type-var]
         negatives="neighbour",
         neighbours="co-occurrence",
     )
-    np.testing.assert_array_equal(run_command.make_loader(config).neighbours, co_occurring(cache, k))
+    np.testing.assert_array_equal(make_loader(config).neighbours, co_occurring(cache, k))
     g = torch.Generator().manual_seed(0)
     encoder, decoder = torch.randn(2, len(cache), 5, generator=g)
     coder = SparseCoder("relu", encoder, torch.zeros(len(cache)), decoder, torch.zeros(5))
     save_coder(coder, tmp_path / "coder")
     with pytest.raises(UsageError, match="is not the coder of"):
-        run_command.make_loader(dataclasses.replace(config, neighbours=f"decoder:{tmp_path}/coder"))
+        make_loader(dataclasses.replace(config, neighbours=f"decoder:{tmp_path}/coder"))
     manifest = json.loads((study / "cache/cache.json").read_text())
     shutil.copytree(study / "cache", tmp_path / "cache")
     manifest["coder"] = {"digest": coder.digest}
@@ -237,7 +238,7 @@ def test_neighbours_by_what_is_near(study: Path, tmp_path: Path) -> None:
         units = (vectors / vectors.norm(dim=1, keepdim=True)).double().numpy()
         cosine = units @ units.T
         np.fill_diagonal(cosine, -2)
-        np.testing.assert_array_equal(run_command.make_loader(near).neighbours, np.argsort(-cosine, 1)[:, :k])
+        np.testing.assert_array_equal(make_loader(near).neighbours, np.argsort(-cosine, 1)[:, :k])
 
 
 def test_a_draw_of_eligible_features(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from autointerp.cache import ActivationCache
-from autointerp.commands.run import Config, make_loader
+from autointerp.commands.run import Config
+from autointerp.commands.study import make_loader
 from autointerp.corpus import Corpus
 from autointerp.errors import FormatError, MissingDependency, UsageError
 from autointerp.features import FeatureLoader, embed_windows, embedding
