@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import multiprocessing
 import platform
@@ -139,7 +140,10 @@ async def measure(url: str, n: int, in_flight: int, turns: int) -> dict[str, flo
             # features of a turn are numbered from 0 for the run; their texts differ from the other turns'
             records = Records(dict(enumerate(records.values())))
             bodies = await bodies_of(records, url)
+            gc.collect()
+            gc.freeze()  # what was loaded before the clock starts, which the collector would walk for both
             one = await bare(url, bodies, in_flight) | await whole(url, records, in_flight, Path(folder) / str(turn))
+            gc.unfreeze()
             found.append(one | {"ratio": one["run_per_s"] / one["bare_per_s"]})
     medians = {name: statistics.median(one[name] for one in found) for name in found[0]}
     least = {f"least_{name}": min(one[name] for one in found) for name in found[0] if "cpu" in name}

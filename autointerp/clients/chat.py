@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from autointerp.clients.classify import classify
 from autointerp.clients.placeholders import filled
@@ -53,7 +56,7 @@ def chat_body(spec: ModelSpec, request: Request, *, limit: str = "max_tokens") -
         body |= {"logprobs": True, "top_logprobs": TOP}
     if options.pop("schema", True) and request.schema is not None:
         schema = dict(request.schema)
-        wrapped = {"name": "answer", "strict": is_strict(schema), "schema": schema}
+        wrapped = {"name": "answer", "strict": _is_strict(orjson.dumps(schema)), "schema": schema}
         body["response_format"] = {"type": "json_schema", "json_schema": wrapped}
     return body | options
 
@@ -70,6 +73,12 @@ def is_strict(schema: Any) -> bool:
             return False
         return all(is_strict(value) for value in properties.values())
     return all(is_strict(value) for value in schema.values())
+
+
+@lru_cache(maxsize=256)
+def _is_strict(schema: bytes) -> bool:
+    """The same of a schema as JSON: a run has few, and asks for every request."""
+    return is_strict(orjson.loads(schema))
 
 
 def chat_answer(body: Any, *, choices: Sequence[str] = (), trust_cost: bool = False) -> Outcome:
