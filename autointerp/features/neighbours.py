@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,10 +52,6 @@ def nearest_features(vectors: np.ndarray, k: int, *, at_once: int = 1 << 24) -> 
 def co_occurring(cache: ActivationCache, k: int, *, at_once: int = 1 << 24) -> np.ndarray:
     """The ``k`` features that share most of their tokens with each: by intersection over union, ties by index.
 
-    One product of the sparse matrix of features and tokens with itself, over ranges of tokens with at most ``at_once``
-    activations and features whose counts with all others are at most as many (64 MiB). The cache is read once for each
-    such part of the features.
-
     Returns
     -------
     (n_features, k) int64, the nearest first; -1 where fewer share a token.
@@ -64,34 +61,62 @@ def co_occurring(cache: ActivationCache, k: int, *, at_once: int = 1 << 24) -> n
     UsageError : activations of some features were left out of the cache.
     """
     cache.check_whole("co-occurrence")
-    n, count = len(cache), np.array([len(tokens) for _, tokens, _ in cache.features()])
     n_tokens = cache.n_sequences if cache.level == "sequence" else cache.n_tokens
+    return overlapping(lambda: (tokens for _, tokens, _ in cache.features()), n_tokens, k, at_once=at_once)[0]
+
+
+def overlapping(
+    firing: Callable[[], Iterable[np.ndarray]], n_tokens: int, k: int, *, at_once: int = 1 << 24
+) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`co_occurring` and the intersections over union, of any ascending lists of tokens.
+
+    One product of the sparse matrix of features and tokens with itself, over ranges of tokens with at most ``at_once``
+    activations and features whose counts with all others are at most as many (64 MiB). The lists are asked for once for
+    each such part; once in all if there are no more than ``at_once`` activations.
+
+    Parameters
+    ----------
+    firing : gives the tokens of each feature, ascending, the features in order.
+
+    Returns
+    -------
+    (n_features, k) int64, the nearest first; -1 where fewer share a token. (n_features, k) float32, 0 there.
+    """
+    count = np.array([len(tokens) for tokens in firing()])
+    n = len(count)
     step = max(n_tokens * at_once // max(int(count.sum()), 1), 1)
-    result = np.full((n, k), -1)
+    result, shares = np.full((n, k), -1), np.zeros((n, k), np.float32)
     rows = max(at_once // n, 1)
+    whole = _and_turned(firing(), 0, n_tokens) if step >= n_tokens else None
     for first in range(0, n, rows):
         own = np.arange(first, min(first + rows, n))
         both = np.zeros((len(own), n), np.int32)
         for begin in range(0, n_tokens, step):
-            fires = _firing(cache, begin, min(begin + step, n_tokens))
-            both += (fires[own] @ fires.T).toarray()
+            fires, turned = whole or _and_turned(firing(), begin, min(begin + step, n_tokens))
+            both += (fires[own] @ turned).toarray()
         both[np.arange(len(own)), own] = 0
         overlap = both / np.maximum(count[own, None] + count - both, 1)
-        nearest = np.argsort(-overlap, axis=1, kind="stable")[:, :k]
-        some = np.take_along_axis(overlap, nearest, 1) > 0
-        result[own, : nearest.shape[1]] = np.where(some, nearest, -1)
-    return result
+        least = -np.partition(-overlap, min(k, n) - 1, axis=1)[:, min(k, n) - 1]
+        row, near = np.nonzero((overlap >= least[:, None]) & (overlap > 0))
+        order = np.lexsort((near, -overlap[row, near], row))
+        sizes = np.bincount(row, minlength=len(own))
+        rank = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept, rank = order[rank < k], rank[rank < k]  # row is ascending, and so it stays when it is sorted
+        result[first + row[kept], rank] = near[kept]
+        shares[first + row[kept], rank] = overlap[row[kept], near[kept]]
+    return result, shares
 
 
-def _firing(cache: ActivationCache, begin: int, end: int) -> sparse.csr_array:
-    """(n_features, end - begin) 1 where a feature fires at a token, of the tokens ``begin`` … ``end`` − 1."""
+def _and_turned(firing: Iterable[np.ndarray], begin: int, end: int) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """(n_features, end - begin) 1 where a feature fires at a token of ``begin`` … ``end`` − 1; and its transpose."""
     from scipy import sparse
 
     parts = []
-    for _, tokens, _ in cache.features():
+    for tokens in firing:
         first, last = np.searchsorted(tokens, np.array([begin, end - 1], tokens.dtype))
         last += bool(last < len(tokens) and tokens[last] == end - 1)
         parts.append(tokens[first:last])
     bounds = np.cumsum([0, *map(len, parts)])
     places = np.concatenate(parts).astype(np.int64) - begin
-    return sparse.csr_array((np.ones(len(places), np.int32), places, bounds), (len(parts), end - begin))
+    fires = sparse.csr_array((np.ones(len(places), np.int32), places, bounds), (len(parts), end - begin))
+    return fires, fires.T.tocsr()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +10,8 @@ from autointerp.errors import UsageError
 from autointerp.records import LogitRequest
 
 if TYPE_CHECKING:
-    import torch
-
     from autointerp.coders import SparseCoder
     from autointerp.subjects import Subject
-
-RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
 
 def direct_effect(subject: Subject, coder: SparseCoder, request: LogitRequest) -> dict[str, list[tuple[str, float]]]:
@@ -35,6 +30,7 @@ def direct_effect(subject: Subject, coder: SparseCoder, request: LogitRequest) -
     import torch
 
     from autointerp.subjects.protocol import needs_predictor
+    from autointerp.subjects.readout import mean_state, read_out, spoken_of, token_texts
 
     model = needs_predictor(subject)
     if coder.d_out != subject.d_model:
@@ -42,43 +38,20 @@ def direct_effect(subject: Subject, coder: SparseCoder, request: LogitRequest) -
             f"the decoder is {coder.d_out} wide, the residual stream of {subject.name} {subject.d_model}: its features "
             "have no direct effect on the logits"
         )
-    hook = f"layer:{subject.n_layers}.raw"
-    ids = [tokens.ids[: subject.context_length] for tokens in subject.tokenize(request.texts)]
+    ids = [t.ids[: subject.context_length] for t in subject.tokenize(request.texts)]
     ids = [i for i in ids if len(i)]
     if not ids:
         raise UsageError("texts of no tokens: there is no mean state to add the direction to")
-    seen: list[torch.Tensor] = []
-
-    def look(states: torch.Tensor, windows: Sequence[np.ndarray]) -> torch.Tensor:
-        seen.append(states.float().mean(0))
-        return states
-
     with torch.inference_mode():
-        model.predict(ids, edits={hook: look})
-        (mean,) = seen
+        mean = mean_state(model, ids)
         step = coder.decoder[request.feature].to(mean) * request.scale
-
-        def put(states: torch.Tensor, windows: Sequence[np.ndarray]) -> torch.Tensor:
-            return torch.stack([mean, mean + step]).to(states)  # the head sees each position alone
-
-        two = np.resize(ids[0], 2)
-        plain, moved = model.predict([two], edits={hook: put}).float().cpu()
+        plain, moved = read_out(model, torch.stack([mean, mean + step]), int(ids[0][0])).cpu()
     change = (moved - plain).numpy()
-    names = _names(subject, change)
-    order = sorted(names, key=lambda token: -change[token])
+    tokens = spoken_of(subject)
+    order = tokens[np.argsort(-change[tokens], kind="stable")]
     most = min(request.top, len(order) // 2)
+    ends = {"promoted": order[:most], "suppressed": order[::-1][:most]}
     return {
-        "promoted": [(names[t], float(change[t])) for t in order[:most]],
-        "suppressed": [(names[t], float(change[t])) for t in order[::-1][:most]],
+        side: list(zip(token_texts(subject, chosen), change[chosen].tolist(), strict=True))
+        for side, chosen in ends.items()
     }
-
-
-def _names(subject: Subject, change: np.ndarray) -> dict[int, str]:
-    """The tokens that may be named: residues, or the content tokens of a text model with the largest changes."""
-    if subject.kind == "protein":
-        return dict(zip(subject.tokenize([RESIDUES])[0].ids.tolist(), RESIDUES, strict=True))
-    special = set(subject.special_tokens.values())
-    by_change = np.argsort(change)
-    decode = subject.tokenizer.decode  # type: ignore[attr-defined]
-    near_the_ends = [*by_change[:100].tolist(), *by_change[-100:].tolist()]
-    return {t: decode(np.array([t])) for t in near_the_ends if t not in special and t < subject.vocab_size}

@@ -279,7 +279,8 @@ def test_the_direct_effect_of_a_causal_model_is_that_of_norm_and_unembedding(dat
     order = change.argsort(descending=True).tolist()
     decode = subject.tokenizer.decode  # type: ignore[attr-defined]
     for name, expected in (("promoted", order[:5]), ("suppressed", order[::-1][:5])):
-        assert [token for token, _ in found.value[name]] == [decode(np.array([t])) for t in expected]
+        # inside a text a token keeps the space that decoding it alone leaves out
+        assert [token.lstrip() for token, _ in found.value[name]] == [decode(np.array([t])).lstrip() for t in expected]
         assert np.allclose([value for _, value in found.value[name]], change[expected], atol=1e-3)
 
 
