@@ -14,8 +14,8 @@ from autointerp.errors import UsageError
 
 @dataclass(frozen=True)
 class Config:
-    """Write report.html, features.csv, features.parquet and figures into the folder of a run; of several runs compare
-    them too."""
+    """Write report.html, tables (features: all that is known of each; explanations: a row each) and figures into the
+    folder of a run; of several runs compare them too."""
 
     runs: Annotated[tuple[Path, ...], Positional]
     """Folders of runs; the first is what the others are compared with."""

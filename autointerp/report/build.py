@@ -1,4 +1,4 @@
-"""Build a report: features.csv, features.parquet, report.html and figures in the run's folder."""
+"""Build a report: report.html, tables of explanations and of features, and figures in the run's folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from autointerp.errors import UsageError
 from autointerp.files import atomic, write_text
 from autointerp.report import figures
+from autointerp.report.joined import write_joined
 from autointerp.report.page import (
     STYLE,
     Number,
@@ -42,7 +43,9 @@ BINDING = ("coder", "cache", "neighbours", "embeddings")
 
 
 def write_report(store: RunStore, *, extra: Sequence[Section] = ()) -> Path:
-    """Write ``report.html``, ``features.csv``, ``features.parquet``, ``figures/`` beside ``run.db``; return the page.
+    """Write ``report.html``, ``explanations``, ``features`` (.csv, .parquet) and ``figures/``; return the page.
+
+    ``features`` has a row for every feature, with all that the run knows of it: :mod:`autointerp.report.joined`.
 
     Parameters
     ----------
@@ -55,7 +58,8 @@ def write_report(store: RunStore, *, extra: Sequence[Section] = ()) -> Path:
     study = read_study(store, trials=True)
     if not len(study):
         raise UsageError(f"{store.where}: no explanations yet, so there is nothing to report")
-    write_tables(feature_table(study), store.folder / "features")
+    write_tables(feature_table(study), store.folder / "explanations")
+    write_joined(store)
     drawn = _figures(store, study)
     for name, _, _, drawing in drawn:
         write_text(store.folder / "figures" / f"{name}.svg", drawing)
@@ -221,7 +225,7 @@ def _features(study: Study) -> str:
     header = ["feature", "explanation", *(["explainer"] if several else []), "frequency", *columns]
     note = "Bars are 95 % intervals, the grey tick is the null."
     if len(study) > MOST:
-        note += f" The best {MOST:,} of {len(study):,} are shown; features.csv and features.parquet hold all."
+        note += f" The best {MOST:,} of {len(study):,} are shown; explanations.csv and explanations.parquet hold all."
     return _quiet([note] if columns else []) + html_table(header, rows)
 
 

@@ -100,7 +100,7 @@ def tables(folder: Path) -> dict[str, pyarrow.Table]:
     """Everything that is read back from a run."""
     with RunStore.open(folder, readonly=True) as store:
         found = {"scores": store.scores(), "explanations": store.explanations(), "skipped": store.skipped()}
-    return found | {"features": pyarrow.parquet.read_table(folder / "features.parquet")}
+    return found | {"features": pyarrow.parquet.read_table(folder / "explanations.parquet")}
 
 
 def test_tables_have_the_same_columns_of_the_same_types(runs: dict[str, Path]) -> None:

@@ -137,9 +137,9 @@ def test_values_are_balanced_accuracies_of_the_stored_trials(run: Path) -> None:
 
 
 def test_csv_and_parquet_hold_the_same_table(run: Path) -> None:
-    parquet = pyarrow.parquet.read_table(run / "features.parquet")
+    parquet = pyarrow.parquet.read_table(run / "explanations.parquet")
     csv = pyarrow.csv.read_csv(
-        run / "features.csv",
+        run / "explanations.csv",
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True),
     )
@@ -237,7 +237,7 @@ def test_figures_are_xml_with_the_data_in_them_and_in_the_ink_of_the_page(run: P
 
 
 def test_the_same_run_gives_the_same_bytes(run: Path) -> None:
-    names = ("report.html", "features.csv", "features.parquet")
+    names = ("report.html", "explanations.csv", "explanations.parquet")
     with RunStore.open(run, readonly=True) as store:
         extra = [("More & more", "<p id='extra'>the whole story</p>")]
         before = [(run / n).read_bytes() for n in names]
@@ -293,7 +293,7 @@ def test_a_run_with_little_in_it_has_a_report_too(study: Path, tmp_path: Path, w
             page = Page(write_report(store).read_text("utf-8"))
         assert page.stack == []
         assert len(score_summary(store)) == {"no scores": 1, "two judges": 3}.get(which, 2)
-    assert len(pyarrow.parquet.read_table(tmp_path / "features.parquet")) == len(features)
+    assert len(pyarrow.parquet.read_table(tmp_path / "explanations.parquet")) == len(features)
 
 
 def report_of(folder: Path) -> tuple[Page, str]:
@@ -309,7 +309,7 @@ def test_a_run_without_nulls_has_no_column_of_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     page, _ = report_of(fill(tmp_path, [judged(f, "detection@2", trials(rng, 0.8)) for f in range(5)]))
     assert "null, median" not in page.text
-    names = pyarrow.parquet.read_schema(tmp_path / "features.parquet").names
+    names = pyarrow.parquet.read_schema(tmp_path / "explanations.parquet").names
     assert not {"detection_null", "detection_q", "detection_lift"} & set(names)
     assert "detection_natural_precision" in names
 
@@ -320,7 +320,7 @@ def test_a_run_in_which_nothing_was_explained(tmp_path: Path) -> None:
     assert "nothing is scored yet" in page.text
     assert page.text.count("(timeout: late)") == 4
     assert "Figures" not in page.headings
-    assert pyarrow.parquet.read_table(tmp_path / "features.parquet")["explanation"].to_pylist() == [""] * 4
+    assert pyarrow.parquet.read_table(tmp_path / "explanations.parquet")["explanation"].to_pylist() == [""] * 4
 
 
 def test_names_of_scorers_may_be_long_and_odd(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_run_under_way_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
         asyncio.run(go_on(store))
         page, _ = report_of(tmp_path)
     assert "1 requests in flight: the run is under way, this is how far it is" in page.text
-    table = pyarrow.parquet.read_table(tmp_path / "features.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "explanations.parquet")
     assert table["feature"].to_pylist() == [0]
     assert not [name for name in table.column_names if name.startswith("fuzzing")]
 
@@ -412,7 +412,7 @@ def test_several_explanations_of_a_feature_have_rows_of_their_own(tmp_path: Path
     assert page.text.startswith("3 features of ")
     assert "5 / 5 / 5 / 5" in page.text
     assert page.text.count("residue@1, c") == 2
-    rows = pyarrow.parquet.read_table(tmp_path / "features.parquet").to_pylist()
+    rows = pyarrow.parquet.read_table(tmp_path / "explanations.parquet").to_pylist()
     assert [(r["feature"], r["explainer"]) for r in rows] == [
         (0, "default@2"), (0, "residue@1"), (1, "default@2"), (1, "residue@1"), (2, "default@2")
     ]  # fmt: skip
