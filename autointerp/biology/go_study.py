@@ -125,6 +125,24 @@ class GoStudy:
             }
         return pa.table(columns)
 
+    def terms(self) -> pa.Table:
+        """The terms of the findings and all above them: term, name, namespace, depth, parents (ids, with spaces)."""
+        import pyarrow as pa
+
+        o = self.ontology
+        found = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.findings.term for r in self.results)]))
+        kept = np.unique(o.ancestors[found].indices) if len(found) else found
+        above = [" ".join(o.ids[p] for p in o.parents[[i]].indices) for i in kept.tolist()]
+        return pa.table(
+            {
+                "term": pa.array([o.ids[i] for i in kept], pa.string()),
+                "name": pa.array([o.names[i] for i in kept], pa.string()),
+                "namespace": pa.array([o.namespaces[n] for n in o.namespace[kept]], pa.string()),
+                "depth": o.depth[kept].astype(np.int32),
+                "parents": pa.array(above, pa.string()),
+            }
+        )
+
     def summary(self) -> dict[str, Any]:
         """The choices made and what came of them, as JSON."""
         return {

@@ -3,7 +3,10 @@
 Simon & Zou 2024. What differs from :mod:`autointerp.biology.f1`:
 
 - A feature of a categorical type without a note is no label, not even ``any``; nor is one whose note is rare. Binding
-  sites are looked for by ligand among notes, where they are not: there are none.
+  sites have subtypes by ligand, which are then looked for among notes: there are hardly any, and none without the
+  table (:mod:`autointerp.biology.interplm_labels`), since a corpus's annotations hold either the ligand or the note.
+- ``<1..20`` is taken for ``1..20``; of a corpus's annotations such a feature was left out by the importer.
+- Disulfide bonds have no instances: they are one domain a set (a shard, there), and are kept for their residues.
 - Active sites, glycosylation, modified residues, disulfide bonds and cofactors are counted by residue: a concept is
   one of them if its whole name contains such a word, so that ``Motif_Cofactor binding`` is one too.
 - Of overlapping instances a residue keeps the last, while all count in the denominator of recall.
@@ -15,12 +18,14 @@ Simon & Zou 2024. What differs from :mod:`autointerp.biology.f1`:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autointerp.biology.counting import Counts, Labels, count, cuts, maxima
 from autointerp.biology.f1 import TEST, THRESHOLDS, VALID, check_tokens, harmonic
+from autointerp.biology.interplm_labels import BINARY, BOND, BY_LIGAND, CATEGORICAL, labels_of_table
 from autointerp.biology.regions import ANY, Regions, to_tokens
 from autointerp.errors import UsageError
 
@@ -30,11 +35,6 @@ if TYPE_CHECKING:
     from autointerp.cache import ActivationCache
     from autointerp.corpus import Corpus
 
-BINARY = ("Turn", "Helix", "Beta strand", "Coiled coil", "Lipidation", "Disulfide bond")
-CATEGORICAL = (
-    "Active site", "Glycosylation", "Modified residue", "Transit peptide", "Compositional bias", "Domain", "Region",
-    "Zinc finger", "Motif", "Signal peptide",
-)  # fmt: skip
 RESIDUES = ("Active site", "Cofactor", "Glycosylation", "Modified residue", "amino_acid", "Disulfide bond")
 """A concept whose name contains one of these has no domains."""
 DROPPED = tuple(f"{t}_{ANY}" for t in ("Region", "Modified residue", "Domain", "Compositional bias", "Motif"))
@@ -50,12 +50,14 @@ class Report:
     ----------
     best, pairs : a row a pair, with ``valid_…`` and ``…`` (test) values, each at its own best threshold.
     n_concepts : concepts that were kept. n_vanished : concepts whose best feature on valid hits nothing on test.
+    left_out : features of the table without a label, by reason.
     """
 
     best: pa.Table
     pairs: pa.Table
     n_concepts: int
     n_vanished: int
+    left_out: dict[str, int]
 
 
 def concepts(cache: ActivationCache, corpus: Corpus, *, min_required: int = 10) -> Regions:
@@ -66,7 +68,7 @@ def concepts(cache: ActivationCache, corpus: Corpus, *, min_required: int = 10) 
     )
     types, notes = (np.array(table[c].to_pylist(), dtype=str) for c in ("type", "label"))
     full = np.char.add(np.char.add(types, "_"), notes)
-    noted = np.isin(types, CATEGORICAL) & (notes != ANY)
+    noted = np.isin(types, CATEGORICAL) & (types != BY_LIGAND) & (notes != ANY)
     _, number, n = np.unique(full, return_inverse=True, return_counts=True)
     frequent = noted & (n >= min_required)[number]
     binary = np.isin(types, BINARY)
@@ -85,11 +87,14 @@ def report(
     head: bool = False,
     min_required: int = 10,
     min_domains: int | None = None,
+    table: str | Path | None = None,
 ) -> Report:
     """Both tables by the published rules.
 
     Parameters
     ----------
+    table : UniProt's table of the corpus's entries, to label from as InterPLM does; by default the corpus's
+        annotations, which know neither fuzzy ends nor a binding site's note.
     parts : (n_sequences,) 1 valid, 2 test; others are left out of the counts, as are shards that are in neither list.
     head : the rules of the package of 2025: raw activations, and concepts kept by their numbers on valid and test
         together.
@@ -102,11 +107,16 @@ def report(
     check_tokens(cache)
     if corpus.kind != "protein":
         raise UsageError("--compat interplm is for proteins")
-    regions = concepts(cache, corpus, min_required=min_required)
+    left: dict[str, int] = {}
+    if table is None:
+        regions = concepts(cache, corpus, min_required=min_required)
+    else:
+        regions, left = labels_of_table(cache, corpus, table, min_required=min_required)
     part = np.repeat(parts, np.diff(cache.offsets))
     side = np.where(part == VALID, 0, np.where(part == TEST, 1, -1)).astype(np.int8)
     positives = Labels.of(regions, cache.n_tokens).positives(side, 2)
     domains = regions.instances(side, 2)
+    domains[:, regions.names == BOND] = domains[:, regions.names == BOND].clip(max=1)
     least = (25 if head else 10) if min_domains is None else min_domains
     sums = (domains.sum(0), positives.sum(0)) if head else (domains, positives)
     enough = ((sums[0] > least) | (sums[1] > MIN_RESIDUES)).reshape(-1, len(regions.names)).all(0)
@@ -122,7 +132,7 @@ def report(
     by_residue = np.array([any(word in name for word in RESIDUES) for name in regions.names.tolist()])
     pieces = [_pairs(c, positives, domains, by_residue) for c in count(cache, labels, side, 2, cut)]
     rows = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    return _report(rows, regions.names)
+    return _report(rows, regions.names, dict(left))
 
 
 def _pairs(counts: Counts, positives: np.ndarray, domains: np.ndarray, by_residue: np.ndarray) -> dict[str, np.ndarray]:
@@ -153,7 +163,7 @@ def _ordered(first: np.ndarray, then: np.ndarray, valid: np.ndarray) -> np.ndarr
     return np.where(first == first.max(1, keepdims=True), then, -1).argmax(1)
 
 
-def _report(rows: dict[str, np.ndarray], names: np.ndarray) -> Report:
+def _report(rows: dict[str, np.ndarray], names: np.ndarray, left_out: dict[str, int]) -> Report:
     concept = rows["concept"]
     order = np.lexsort((rows["feature"], -rows["valid_f1"], -rows["valid_f1_per_domain"]))
     best = order[np.unique(concept[order], return_index=True)[1]]
@@ -165,6 +175,7 @@ def _report(rows: dict[str, np.ndarray], names: np.ndarray) -> Report:
         _table(rows, names, pairs),
         n_concepts=len(names),
         n_vanished=len(best) - len(tested),
+        left_out=left_out,
     )
 
 

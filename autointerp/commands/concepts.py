@@ -54,6 +54,9 @@ class Config:
     """Least test F1 of the concepts that --missing looks at."""
     compat: Literal["none", "interplm", "interplm-head"] = "none"
     """InterPLM's rules instead, those of the paper or of its package of 2025, defects included; see docs/biology.md."""
+    uniprot: Path | None = None
+    """UniProt's table of the corpus's entries, for --compat to label from as InterPLM does; the corpus's annotations
+    know neither fuzzy ends nor a binding site's note."""
     seed: int = 0
     """Seed of the parts and of the null."""
 
@@ -63,18 +66,21 @@ class Config:
 def run(config: Config) -> None:
     """Count, write the tables, print the summary."""
     from autointerp.biology import f1
+    from autointerp.biology.writing import write_table
     from autointerp.cache import ActivationCache
     from autointerp.corpus import Corpus
     from autointerp.features.checks import check_corpus
 
     cache, corpus = ActivationCache.open(config.cache), Corpus.open(config.corpus)
     check_corpus(cache, corpus)
-    shares = _shares(config.parts)
+    shares = shares_of(config.parts)
     parts = f1.parts_of(cache, corpus, shares=shares, column=config.part_column, by=config.split_by, seed=config.seed)
+    if config.uniprot and config.compat == "none":
+        raise UsageError("--uniprot is for --compat interplm; else concepts come from the corpus's annotations")
     if config.compat != "none":
         _interplm(config, cache, corpus, parts)
         return
-    regions = _regions(config, cache, corpus)
+    regions = regions_of(cache, corpus, config.pattern, annotations=config.annotations)
     study = f1.study(
         cache,
         regions,
@@ -85,27 +91,33 @@ def run(config: Config) -> None:
         seed=config.seed,
     )
     for name in ("concepts", "features", "pairs"):
-        _write(config.out / name, getattr(study, name))
+        write_table(config.out / name, getattr(study, name))
     print("\n".join(summary(study)))
     if config.missing:
         from autointerp.biology.absent import missing_annotations
 
         table = missing_annotations(cache, corpus, regions, study.concepts, parts, min_f1=config.missing_above)
-        _write(config.out / "missing", table)
+        write_table(config.out / "missing", table)
         print("\n".join(_absent(table)))
     print(f"tables       {config.out}")
 
 
-def _regions(config: Config, cache: ActivationCache, corpus: Corpus) -> Regions:
+def regions_of(cache: ActivationCache, corpus: Corpus, pattern: tuple[str, ...], *, annotations: bool) -> Regions:
+    """The concepts asked for: the corpus's annotations, and patterns written NAME=REGEX.
+
+    Raises
+    ------
+    UsageError : neither, or a pattern of another form.
+    """
     from autointerp.biology.regions import annotated, joined, matching
 
     regions = None
-    if config.annotations and corpus.annotations.num_rows:
+    if annotations and corpus.annotations.num_rows:
         regions = annotated(cache, corpus)
-    if config.pattern:
-        patterns = dict(p.partition("=")[::2] for p in config.pattern)
+    if pattern:
+        patterns = dict(p.partition("=")[::2] for p in pattern)
         if not all(patterns) or not all(patterns.values()):
-            raise UsageError(f"--pattern {' '.join(config.pattern)}: give NAME=REGEX")
+            raise UsageError(f"--pattern {' '.join(pattern)}: give NAME=REGEX")
         matches = matching(cache, corpus, patterns)
         regions = joined(regions, matches) if regions else matches
     if regions is None:
@@ -116,7 +128,8 @@ def _regions(config: Config, cache: ActivationCache, corpus: Corpus) -> Regions:
     return regions
 
 
-def _shares(parts: str) -> tuple[float, float, float]:
+def shares_of(parts: str) -> tuple[float, float, float]:
+    """``"0.2,0.4,0.4"`` as three numbers."""
     try:
         fit, valid, test = map(float, parts.split(","))
     except ValueError:
@@ -163,11 +176,12 @@ def _absent(table: pa.Table) -> Iterator[str]:
 
 def _interplm(config: Config, cache: ActivationCache, corpus: Corpus, parts: np.ndarray) -> None:
     from autointerp.biology.interplm import report
+    from autointerp.biology.writing import write_table
 
     head = config.compat == "interplm-head"
-    result = report(cache, corpus, parts, head=head, min_required=config.min_instances)
-    _write(config.out / "heldout_top_pairings", result.best)
-    _write(config.out / "heldout_all_top_pairings", result.pairs)
+    result = report(cache, corpus, parts, head=head, min_required=config.min_instances, table=config.uniprot)
+    write_table(config.out / "heldout_top_pairings", result.best)
+    write_table(config.out / "heldout_all_top_pairings", result.pairs)
     print("\n".join(_compat_summary(result)))
     print(f"tables       {config.out}")
 
@@ -175,19 +189,7 @@ def _interplm(config: Config, cache: ActivationCache, corpus: Corpus, parts: np.
 def _compat_summary(result: Report) -> Iterator[str]:
     mean = result.best["f1_per_domain"].to_numpy().mean() if result.best.num_rows else float("nan")
     n = {name: len(result.pairs[name].unique()) for name in ("concept", "feature")}
-    yield f"concepts     {result.n_concepts:,} by InterPLM's rules"
+    left = ", ".join(f"{times:,} {reason}" for reason, times in sorted(result.left_out.items()))
+    yield f"concepts     {result.n_concepts:,} by InterPLM's rules{'; no label: ' + left if left else ''}"
     yield f"mean best F1 {mean:.3f} over {result.best.num_rows:,} concepts; {result.n_vanished:,} without a hit on test"
     yield f"F1 > 0.5     {n['feature']:,} features, {n['concept']:,} concepts (on valid and, thresholds anew, on test)"
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    """``table`` as ``path.csv`` and ``path.parquet``, atomically."""
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    from autointerp.files import atomic
-
-    with atomic(path.with_suffix(".csv")) as file:
-        pyarrow.csv.write_csv(table, file)
-    with atomic(path.with_suffix(".parquet")) as file:
-        pyarrow.parquet.write_table(table, file, compression="zstd")

@@ -68,7 +68,7 @@ def read_features(type_: str, value: str, length: int, first: int, skipped: list
     One row a region, or one a residue and the same ``instance`` for the two ends of a bond. ``label`` is the ligand, or
     the note up to its first ``;``, or ``"any"``.
     """
-    return to_annotations(((type_, *feature) for feature in _features(value, skipped)), length, first, skipped)
+    return to_annotations(((type_, *feature) for feature in split_features(value, skipped)), length, first, skipped)
 
 
 def to_annotations(
@@ -99,8 +99,8 @@ def to_annotations(
     return rows
 
 
-def _features(value: str, skipped: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """(position, qualifiers) of each feature."""
+def split_features(value: str, skipped: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """(position, qualifiers) of each feature in one cell of a table, as they are written."""
     qualifiers: dict[str, str] = {}
     position, at = "", 0
     while match := _TOKEN.match(value, at):

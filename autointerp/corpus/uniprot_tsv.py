@@ -16,7 +16,7 @@ _ALIASES = {
 }
 # Made of their parts where a table holds only those.
 _JOINED = {"go_terms": [f"go_{n}" for n in _GO], "go_ids": [f"go_ids_{n}" for n in _GO]}
-_IDS = ("entry", "accession", "source_id")
+ID_COLUMNS = ("entry", "accession", "source_id")
 
 
 def read_tsv(source: Source, tally: Tally) -> Iterator[Entry]:
@@ -30,13 +30,13 @@ def read_tsv(source: Source, tally: Tally) -> Iterator[Entry]:
     FormatError : no sequence column; the message says which columns there are.
     """
     with open_text(source.location) as handle:
-        header = _cells(handle.readline())
+        header = cells_of(handle.readline())
         names = [_name(column) for column in header]
         if "sequence" not in names:
             found = f"columns {', '.join(header)}" if any(header) else "an empty file"
             raise FormatError(source.location, "a UniProt table with a column Sequence", found)
         text_at = names.index("sequence")
-        id_at = next((names.index(n) for n in _IDS if n in names), None)
+        id_at = next((names.index(n) for n in ID_COLUMNS if n in names), None)
         types = {i: t for i, column in enumerate(header) if (t := feature_type(column))}
         kept = {i: n for i, n in enumerate(names) if i not in {text_at, id_at, *types} and n != "source_length"}
         joined = {n: parts for n, parts in _JOINED.items() if n not in names and any(p in names for p in parts)}
@@ -44,7 +44,7 @@ def read_tsv(source: Source, tally: Tally) -> Iterator[Entry]:
             if not line.strip():
                 continue
             tally.read += 1
-            cells = _cells(line)
+            cells = cells_of(line)
             if len(cells) != len(header):
                 tally.skipped["row with too few or too many cells"] += 1
                 continue
@@ -70,7 +70,7 @@ def _name(column: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def _cells(line: str) -> list[str]:
+def cells_of(line: str) -> list[str]:
     """Cells of a line. UniProt's content holds neither tabs nor line breaks, so quotes never span cells."""
     cells = line.rstrip("\n").split("\t")
     return [c[1:-1].replace('""', '"') if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells]

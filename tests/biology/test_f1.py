@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from autointerp.biology import f1, interplm
 from autointerp.biology.absent import missing_annotations
 from autointerp.biology.counting import Labels, count, cuts, maxima
+from autointerp.biology.interplm_labels import labels_of_table
 from autointerp.biology.regions import annotated, joined, matching
-from autointerp.errors import UsageError
+from autointerp.errors import FormatError, UsageError
 from tests.doubles import make_corpus, random_documents, random_proteins, write_cache
 
 Annotation = tuple[int, int, int, str, str, int]
@@ -326,3 +327,128 @@ def test_compat_concepts_are_kept_by_set_or_pooled(tmp_path: Path) -> None:
         rules(tmp_path / "a", rows, dense, 6, min_domains=2)
     report = rules(tmp_path / "b", rows, dense, 6, min_domains=2, head=True)
     assert (report.n_concepts, report.best["concept"].to_pylist()) == (1, ["Domain_SH3"])
+
+
+# ------------------------------------------------------------------------- InterPLM's rules on UniProt's own table
+
+HEAD = "Entry\tSequence\tBinding site\tZinc finger\tSignal peptide\tDisulfide bond\tHelix\tCofactor\n"
+ROW = {
+    "Binding site": '', "Zinc finger": "", "Signal peptide": "", "Disulfide bond": "", "Helix": "", "Cofactor": "",
+}  # fmt: skip
+
+
+def table_of(folder: Path, rows: list[dict[str, str]], ids: list[str] | None = None) -> Path:
+    path = folder / "uniprot.tsv"
+    lines = ["\t".join([ids[i] if ids else f"s{i}", "ACDEFGHIKL", *(ROW | row).values()]) for i, row in enumerate(rows)]
+    path.write_text(HEAD + "\n".join(lines) + "\n")
+    return path
+
+
+def labelled(folder: Path, rows: list[dict[str, str]], required: int = 2) -> tuple[dict[str, list], dict[str, int]]:
+    """Concept to the (token, instance) pairs of its labels, tokens counted through proteins of ten residues."""
+    corpus = make_corpus(folder / "corpus", ["ACDEFGHIKL"] * len(rows))
+    cache = write_cache(folder / "cache", np.zeros((10 * len(rows), 2)), corpus)
+    regions, left = labels_of_table(cache, corpus, table_of(folder, rows), min_required=required)
+    found: dict[str, list] = {}
+    for instance, start, stop in zip(regions.instance, regions.start, regions.stop, strict=True):
+        name = str(regions.names[regions.concept[instance]])
+        found.setdefault(name, []).extend((t, int(instance)) for t in range(start, stop))
+    return found, dict(left)
+
+
+def test_compat_binding_sites_are_enumerated_by_ligand_and_matched_by_note(tmp_path: Path) -> None:
+    """W-B2: two sites bind ATP and have no note, so ATP is a subtype that neither has; one whose note says ATP has it.
+    A note that is no ligand's name, however frequent, is nothing; a rare ligand's name is nothing either."""
+    rows = [
+        {"Binding site": 'BINDING 1..2; /ligand="ATP"; /ligand_id="ChEBI:CHEBI:30616"'},
+        {"Binding site": 'BINDING 1; /ligand="ATP"; BINDING 4..5; /note="ATP; via amide nitrogen"'},
+        {"Binding site": 'BINDING 7; /ligand="GTP"; BINDING 8; /note="GTP"'},
+        {"Binding site": 'BINDING 1; /note="substrate"; BINDING 2; /note="substrate"; BINDING 3; /note="substrate"'},
+    ]
+    found, left = labelled(tmp_path, rows)
+    assert {name: [t for t, _ in marks] for name, marks in found.items()} == {
+        "Binding site_ATP": [13, 14], "Binding site_any": [13, 14],
+    }  # fmt: skip
+    assert left == {"without a note": 3, "note that is rare, or no ligand's name": 4}
+
+
+def test_compat_features_without_a_note_are_no_label_of_the_table_either(tmp_path: Path) -> None:
+    """W-B2: signal peptides without a note; and the subtype's frequency, two here."""
+    fingers = [
+        'ZN_FING 2..3; /note="C2H2-type 1; degenerate"',
+        'ZN_FING 2..3; /note="C2H2-type 1"; ZN_FING 5; /note="X"',
+    ]
+    rows = [{"Signal peptide": "SIGNAL 1..4", "Zinc finger": cell} for cell in fingers]
+    found, left = labelled(tmp_path, rows)
+    assert sorted(found) == ["Zinc finger_C2H2-type 1", "Zinc finger_any"]
+    assert [t for t, _ in found["Zinc finger_any"]] == [1, 2, 11, 12]
+    assert left == {"without a note": 2, "note that is rare, or no ligand's name": 1}
+
+
+def test_compat_positions(tmp_path: Path) -> None:
+    """``<`` and ``>`` are stripped, ``?`` and isoforms passed over, both ends of a bond marked, the end cut off."""
+    rows = [
+        {"Helix": "HELIX <1..2; HELIX 4..>5; HELIX ?..7; HELIX 8..?; HELIX P12345-2:1..9; HELIX 9..14; HELIX 11..12"},
+        {"Disulfide bond": "DISULFID 2..6; DISULFID 8; DISULFID ?..9; DISULFID 3..4"},
+    ]
+    found, left = labelled(tmp_path, rows)
+    assert [t for t, _ in found["Helix"]] == [0, 1, 3, 4, 8, 9]
+    assert len({i for _, i in found["Helix"]}) == 3
+    assert sorted(t for t, _ in found["Disulfide bond"]) == [11, 12, 13, 15, 17]
+    assert left == {"position with ? or :": 4, "past the end of the sequence": 1}
+
+
+def test_compat_report_from_the_table(tmp_path: Path) -> None:
+    """Fuzzy helices count; bonds have no instances, so that two a set are one domain and are not kept for two."""
+    rows = [{"Helix": "HELIX <1..2", "Disulfide bond": "DISULFID 5..7", "Cofactor": "COFACTOR: Name=Zn(2+)"}] * 6
+    path = table_of(tmp_path, rows)
+    report = rules(tmp_path, [], places(6, (0, 2), (4, 5)), 6, table=path)
+    by = {r["concept"]: r for r in report.best.to_pylist()}
+    assert by.keys() == {"Helix", "Disulfide bond"}
+    assert (by["Helix"]["precision"], by["Helix"]["recall_per_domain"]) == (pytest.approx(2 / 3), 1.0)
+    assert (by["Disulfide bond"]["recall"], by["Disulfide bond"]["tp_per_domain"]) == (0.5, 0)  # by residue
+    report = rules(tmp_path / "again", [], places(6, (0, 2), (4, 5)), 6, table=path, min_domains=1)
+    assert report.best["concept"].to_pylist() == ["Helix"]
+
+
+def test_compat_tables_that_fit_nothing(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", ["ACDEFGHIKL"] * 2)
+    cache = write_cache(tmp_path / "cache", np.zeros((20, 2)), corpus)
+    with pytest.raises(UsageError, match=r"none of its entries is in the corpus, whose first are s0, s1"):
+        labels_of_table(cache, corpus, table_of(tmp_path, [{"Helix": "HELIX 1..2"}], ["P1"]))
+    with pytest.raises(UsageError, match="no feature gets a label"):
+        labels_of_table(cache, corpus, table_of(tmp_path, [{"Signal peptide": "SIGNAL 1..2"}]))
+    path = tmp_path / "other.tsv"
+    path.write_text("Entry\tSequence\ns0\tACD\n")
+    with pytest.raises(FormatError, match="feature columns"):
+        labels_of_table(cache, corpus, path)
+
+
+def test_compat_table_and_annotations_agree_where_nothing_is_fuzzy(data: Path, tmp_path: Path) -> None:
+    """The first 150 yeast entries, old feature types: the same instances of the same concepts by either way."""
+    import pyarrow as pa
+
+    from autointerp.corpus import Corpus, Source
+    from autointerp.corpus.corpus import annotation_schema
+    from autointerp.corpus.entries import Tally
+    from autointerp.corpus.uniprot_tsv import read_tsv
+
+    path = data / "proteins" / "yeast_swissprot.tsv.gz"
+    entries = [e for e, _ in zip(read_tsv(Source(str(path)), Tally()), range(150), strict=False)]
+    rows = [
+        (i, a.start, a.end, a.type, a.label, 1000 * i + a.instance)
+        for i, e in enumerate(entries)
+        for a in e.annotations
+    ]
+    regions = pa.table([pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), annotation_schema(), strict=True)],
+                       annotation_schema())  # fmt: skip
+    columns = {"id": [e.id for e in entries], "text": [e.text for e in entries], "group": list(range(150))}
+    corpus = Corpus.write(tmp_path / "c", pa.table(columns), regions, kind="protein", source={}, grouping={})
+    cache = write_cache(tmp_path / "cache", np.zeros((sum(map(len, columns["text"])), 2)), corpus)
+    one, two = interplm.concepts(cache, corpus), labels_of_table(cache, corpus, path)[0]
+    assert one.names.tolist() == two.names.tolist()
+    assert len(one.names) > 8
+    for which in range(len(one.names)):
+        both = [sorted(zip(r.start[here].tolist(), r.stop[here].tolist(), strict=True))
+                for r in (one, two) for here in [r.concept[r.instance] == which]]  # fmt: skip
+        assert both[0] == both[1]

@@ -315,6 +315,43 @@ def test_gaf_by_id(made: tuple[ActivationCache, Corpus, Ontology, np.ndarray], t
         read_gaf(path)
 
 
+def test_a_gaf_that_matches_in_part_is_told(
+    made: tuple[ActivationCache, Corpus, Ontology, np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The overlap, and three ids of each side that the other lacks; no word where most match."""
+    _, corpus, ontology, _ = made
+    path = tmp_path / "a.gaf"
+    path.write_text("".join(gaf_line(o, "GO:15") for o in ("s3", "s1", "P1", "P2", "P3", "P4")))
+    assert terms_of_gaf(corpus, ontology, path).counts["objects in the corpus"] == 2
+    assert "2 of its 6 objects are in the corpus of 120 sequences" in caplog.text
+    assert "not there: P1, P2, P3; without any line: s0, s2, s4" in caplog.text
+    caplog.clear()
+    path.write_text("".join(gaf_line(o, "GO:15") for o in ("s3", "s1", "P1")))
+    terms_of_gaf(corpus, ontology, path)
+    assert not caplog.text
+
+
+def test_one_protein_studies_and_silent_features_are_counted(
+    made: tuple[ActivationCache, Corpus, Ontology, np.ndarray],
+) -> None:
+    """The one before the last feature fires in one protein, the last in none: tested, if at all, as SciPy tests it."""
+    cache, corpus, ontology, _ = made
+    table, single = terms_of_column(corpus, ontology), N_FEATURES - 2
+    facts = study_go(cache, corpus, ontology, table, GoSettings(null=False)).summary()["namespaces"]["space_1"]
+    assert (facts["features_without_proteins"], facts["features_with_too_few_proteins"]) == (1, 1)
+    settings = GoSettings(null=False, min_study=1, min_proteins=1, alpha=0.499)
+    study = study_go(cache, corpus, ontology, table, settings)
+    result = study.results[0].findings
+    assert (result.tested_features[single], result.tested_features[single + 1]) == (True, False)
+    mine = np.flatnonzero(result.feature == single)
+    carries = table.propagated.toarray()[np.flatnonzero(study.background)]
+    fires = np.flatnonzero(study.background) == 5
+    for at in mine:
+        expected = stats.fisher_exact(_counts(fires, carries[:, result.term[at]]), alternative="greater")[1]
+        assert np.exp(result.ln_p[at]) == pytest.approx(expected)
+    assert not (result.feature == single + 1).any()
+
+
 def test_a_real_gaf_is_read_as_goatools_reads_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("goatools")
     from goatools.anno.gaf_reader import GafReader
