@@ -48,11 +48,13 @@ class Config:
     seed: int = 0
     """Seed of the draw."""
     exclude: Path | None = None
-    """Corpus folder whose texts must not come in; with --group-by identity, nor any of their homologues."""
+    """Corpus folder whose texts must not come in; nor, with the default --group-by, any homologues or near-duplicates
+    of them."""
     illegal: Literal["skip", "error", "keep-as-x"] = "skip"
     """Proteins with letters that are no amino acids: leave out and count, refuse, or write X for the letter."""
     group_by: str | None = None
-    """identity (homologues share a group; default for proteins), none (default for text), or a metadata column."""
+    """identity (homologues share a group; default for proteins), near-duplicates (default for text), none, or a
+    metadata column."""
     overwrite: bool = False
     """Replace a corpus that is already in the folder."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from autointerp.corpus.corpus import KINDS, Corpus
 from autointerp.corpus.entries import Entry, Source, Tally, open_text
 from autointerp.corpus.filters import Filters, filtered, sampled, text_key
-from autointerp.corpus.groups import IDENTITY, NONE, column_groups, identity_groups
+from autointerp.corpus.groups import IDENTITY, NEAR_DUPLICATES, NONE, USUAL, column_groups, similarity_groups
 from autointerp.corpus.huggingface import PREFIX
 from autointerp.corpus.kmers import relabel
 from autointerp.corpus.tables import entry_tables
@@ -37,6 +37,11 @@ READERS = {
     "json": ("autointerp.corpus.uniprot_json:read_json", "protein"),
 }
 """Formats: the function that reads each, and the kind of sequence it holds unless told otherwise."""
+LIKE_EXCLUDED = {
+    IDENTITY: "homologue of an excluded sequence",
+    NEAR_DUPLICATES: "near-duplicate of an excluded text",
+}
+"""Why a sequence is left out whose group holds an excluded one."""
 _SUFFIXES = {
     "tsv": "tsv", "tab": "tsv", "fasta": "fasta", "fa": "fasta", "faa": "fasta", "jsonl": "jsonl", "ndjson": "jsonl",
     "txt": "txt", "text": "txt", "dat": "dat", "json": "json",
@@ -68,8 +73,10 @@ def import_corpus(
     source : where the sequences come from; a string is its location.
     kind : ``"protein"`` or ``"text"``; None for what the format usually holds.
     filters : which sequences are kept.
-    group_by : ``"identity"`` (proteins; their default), ``"none"`` (the default for text), or a metadata column.
-    exclude : a corpus none of whose texts may come in; with groups by identity, none of their homologues either.
+    group_by : ``"identity"`` (proteins; their default), ``"near-duplicates"`` (text; its default), ``"none"``, or a
+        metadata column.
+    exclude : a corpus none of whose texts may come in; with groups by identity, none of their homologues either, with
+        near-duplicates none of theirs.
 
     Raises
     ------
@@ -83,9 +90,9 @@ def import_corpus(
     kind = kind or usual
     if kind not in KINDS:
         raise UsageError(f"kind {kind!r}; valid: {', '.join(KINDS)}")
-    group_by = group_by or (IDENTITY if kind == "protein" else NONE)
-    if group_by == IDENTITY and kind != "protein":
-        raise UsageError("group-by identity is for proteins; for text give none or a metadata column")
+    group_by = group_by or USUAL[kind]
+    if group_by in set(USUAL.values()) - {USUAL[kind]}:
+        raise UsageError(f"group-by {group_by} is not for {kind}; give {USUAL[kind]}, none or a metadata column")
 
     tally = Tally()
     excluded = frozenset(text_key(exclude.text(i)) for i in range(len(exclude))) if exclude else frozenset()
@@ -153,19 +160,19 @@ def _check_left(source: Source, tally: Tally, n: int) -> None:
 def _grouped(
     table: pa.Table, regions: pa.Table, group_by: str, exclude: Corpus | None, tally: Tally, observer: Observer | None
 ) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
-    """The tables with groups, less the homologues of excluded sequences."""
+    """The tables with groups, less what is like the excluded sequences."""
     n = table.num_rows
     if group_by == NONE:
         labels, about = np.arange(n), {"by": NONE}
-    elif group_by != IDENTITY:
+    elif group_by not in USUAL.values():
         labels, about = column_groups(table, group_by)
     else:
         others = exclude.texts(range(len(exclude))) if exclude else []
-        labels, about = identity_groups([*table["text"].to_pylist(), *others], observer)
+        labels, about = similarity_groups([*table["text"].to_pylist(), *others], group_by, observer)
         keep = ~np.isin(labels[:n], labels[n:])
         labels = labels[:n]
         if not keep.all():
-            tally.skipped["homologue of an excluded sequence"] += int(n - keep.sum())
+            tally.skipped[LIKE_EXCLUDED[group_by]] += int(n - keep.sum())
             table, regions, labels = *_kept(table, regions, keep), relabel(labels[keep])
     return table.append_column("group", [labels]), regions, about
 

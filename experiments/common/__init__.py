@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.common.materials import Material, coders, corpus_of, material
 from experiments.common.options import Options, parse
-from experiments.common.study import eligible, rows_of, study
+from experiments.common.study import eligible, n_explained, study, unscored
 from experiments.common.tables import conditions, differences, read, results_folder, summary, write
 
 __all__ = [
@@ -16,11 +16,12 @@ __all__ = [
     "differences",
     "eligible",
     "material",
+    "n_explained",
     "parse",
     "read",
     "results_folder",
-    "rows_of",
     "study",
     "summary",
+    "unscored",
     "write",
 ]

@@ -61,5 +61,5 @@ def histograms(
         top = axis.get_ylim()[1]
         axis.set_ylim(0, 1.35 * top)
         axis.legend(frameon=False, fontsize=7.5, loc="upper left")
-    figure.suptitle(f"{about['judge']}, {about['subject']} at {about['hook']}", fontsize=10, y=1.06)
+    figure.suptitle(f"{about['judge']}, {about['subject']} at {about['hook']}", fontsize=10)
     save(figure, folder / f"{name}.svg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -49,6 +50,15 @@ class Options:
     def judge(self) -> str:
         """Who judges."""
         return self.score_client or self.client
+
+    def runs(self, experiment: str, material: str) -> Path:
+        """Folder of an experiment's runs, in which no other client's lie."""
+        return self.work / f"{experiment}-{material}" / "-".join(map(plain, dict.fromkeys((self.client, self.judge))))
+
+
+def plain(spec: str) -> str:
+    """A model string as the name of a folder."""
+    return re.sub(r"[^\w.]+", "-", spec)
 
 
 T = TypeVar("T", bound=Options)

@@ -51,7 +51,7 @@ async def study(
     nulls: bool = False,
     local: Any = None,
 ) -> list[Row]:
-    """Explain and score ``features`` into the run ``out``; one row for each of its scores.
+    """Explain and score ``features`` into the run ``out``; one row for each score, empty where there is none.
 
     ``client`` explains and ``score_client`` judges; by default those of ``options``.
     """
@@ -71,7 +71,10 @@ async def study(
             )
             report = await pipeline.run(features, budget_usd=options.budget, observer=Bars())
         print(f"{out.name}: {report.explained} explained, ${report.spend.confirmed_usd:.2f}", file=sys.stderr)
-        return rows_of(store)
+        rows = rows_of(store)
+    judged = pipeline.results.scorers  # they know which local models they ask, and their ids say so
+    wanted = {_key(row): row for row in unscored(judged, features, nulls)}
+    return list((wanted | {_key(row): row for row in rows if row["feature"] in set(features)}).values())
 
 
 def rows_of(store: RunStore) -> list[Row]:
@@ -81,8 +84,34 @@ def rows_of(store: RunStore) -> list[Row]:
     for row in store.scores().to_pylist():
         metrics = orjson.loads(row["metrics"])
         kept = {key: row[key] for key in ("feature", "value", "ci_low", "ci_high", "n", "n_failed")}
-        name, _, version = row["scorer"].partition("@")
-        head = {"scorer": name, "settings": version.partition("?")[2], "null": row["is_null"]}
         more = {key: metrics[key] for key in METRICS if key in metrics}
-        rows.append({**head, **kept, **more, "explanation": texts.get(row["feature"], "")})
+        rows.append(
+            {**_named(row["scorer"], row["is_null"]), **kept, **more, "explanation": texts.get(row["feature"], "")}
+        )
     return rows
+
+
+def unscored(scorers: Sequence[Scorer], features: Sequence[int], nulls: bool = False) -> list[Row]:
+    """Rows as of :func:`rows_of` with nothing in them: a feature without an explanation was attempted, too."""
+    empty = {"value": None, "ci_low": None, "ci_high": None, "n": 0, "n_failed": 0}
+    return [
+        {**_named(judge.id, null), "feature": feature, **empty, "explanation": ""}
+        for null in (False, True)[: 1 + nulls]
+        for judge in scorers
+        for feature in features
+    ]
+
+
+def _named(scorer: str, null: bool) -> Row:
+    name, _, version = scorer.partition("@")
+    return {"scorer": name, "settings": version.partition("?")[2], "null": null}
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("scorer", "settings", "null", "feature"))
+
+
+def n_explained(out: Path) -> int:
+    """Features of a run whose explanation could be read."""
+    with RunStore.open(out) as store:
+        return sum(bool(row["text"]) for row in store.explanations().to_pylist())

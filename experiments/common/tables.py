@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from autointerp.files import read_json, write_json, write_text
 from autointerp.statistics.bootstrap import aggregate, paired
 from experiments.common.materials import Material
-from experiments.common.options import Options
+from experiments.common.options import Options, plain
 
 Row = Mapping[str, Any]
 
@@ -24,7 +23,7 @@ def results_folder(options: Options, script: str) -> Path:
     """Where the tables of the experiment in ``script`` go: ``results/JUDGE`` beside it, or where the options say."""
     if options.results:
         return options.results
-    name = re.sub(r"[^\w.]+", "-", options.judge) + ("-quick" if options.quick else "")
+    name = plain(options.judge) + ("-quick" if options.quick else "")
     return Path(script).parent / "results" / name
 
 
@@ -95,7 +94,10 @@ def values(rows: Iterable[Row], **equal: Any) -> dict[int, float]:
 
 
 def summary(rows: Sequence[Row], by: Sequence[str] = ("condition", "scorer")) -> list[dict[str, Any]]:
-    """Median with its bootstrap interval, quartiles and failed trials, for every combination of the columns ``by``."""
+    """Median with its bootstrap interval, quartiles and failed trials, for every combination of the columns ``by``.
+
+    ``n_attempted`` rows, of which ``n_features`` have a value.
+    """
     parts: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         parts.setdefault(tuple(row[key] for key in by), []).append(row)
@@ -104,7 +106,7 @@ def summary(rows: Sequence[Row], by: Sequence[str] = ("condition", "scorer")) ->
         found = np.array([np.nan if row["value"] is None else row["value"] for row in part], float)
         one = aggregate(found)
         trials, failed = (sum(row[name] for row in part) for name in ("n", "n_failed"))
-        cells = {"n_features": int((~np.isnan(found)).sum()), "median": one["median"].value}
+        cells = {"n_attempted": len(part), "n_features": int((~np.isnan(found)).sum()), "median": one["median"].value}
         cells |= {"low": one["median"].low, "high": one["median"].high}
         cells |= {"first_quartile": one["first_quartile"].value, "third_quartile": one["third_quartile"].value}
         table.append(

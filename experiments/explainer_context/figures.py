@@ -23,10 +23,10 @@ def draw(folder: Path) -> None:
         labels = [name.replace(", ", "\n").replace("chain of thought", "thought") for name in names]
         axis.set_xticks(range(len(names)), labels, fontsize=7.5)
         chance(axis, 0.5)
-        axis.set(ylabel="balanced accuracy", title=scorer, ylim=(0.4, 1.02))
+        axis.set(ylabel="balanced accuracy", title=scorer, ylim=(0.35, 1.02))
     figure.suptitle(
         f"What the explainer sees: {about['judge']} on {about['material']}, {about['n_features']} features",
-        fontsize=10, y=1.05,
+        fontsize=10,
     )  # fmt: skip
     save(figure, folder / "explainer_context.svg")
 

@@ -16,10 +16,12 @@ from experiments.common import (
     differences,
     eligible,
     material,
+    n_explained,
     parse,
     results_folder,
     study,
     summary,
+    unscored,
     write,
 )
 from experiments.explainer_context import figures
@@ -52,11 +54,14 @@ async def run(config: Config) -> None:
     scorers = [DetectionScorer(), FuzzingScorer()]
     rows, texts = [], []
     for condition, (context, explains) in EXPLAINERS.items():
-        out = config.work / f"explainer_context-{used.name}" / condition.replace(", ", "-").replace(" ", "_")
+        out = config.runs("explainer_context", used.name) / condition.replace(", ", "-").replace(" ", "_")
         await study(out / "explain", loaders[context], explains, [], features, config)
-        saved = explainer.make(f"saved?source={out / 'explain'}")
-        found = await study(out / "score", loaders[32], saved, scorers, features, config)
-        texts += [{"condition": condition, "feature": f, "explanation": saved.texts.get(f, "")} for f in features]
+        found = unscored(scorers, features)
+        if n_explained(out / "explain"):
+            saved = explainer.make(f"saved?source={out / 'explain'}")
+            found = await study(out / "score", loaders[32], saved, scorers, features, config)
+        known = {row["feature"]: row["explanation"] for row in found}
+        texts += [{"condition": condition, "feature": f, "explanation": known[f]} for f in features]
         rows += [{"condition": condition, **row} for row in found]
 
     folder = results_folder(config, __file__)

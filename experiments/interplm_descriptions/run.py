@@ -65,7 +65,7 @@ async def run(config: Config) -> None:
     explains = explainer.make("residue")
     scorers = [scorer.make("prediction?metadata_at_test=true"), scorer.make("prediction")]
     found = await study(
-        config.work / f"interplm_descriptions-{used.name}", loader, explains, scorers, features, config, nulls=True
+        config.runs("interplm_descriptions", used.name), loader, explains, scorers, features, config, nulls=True
     )
     rows = [
         {"condition": "null" if r["null"] else "own", "shown": "metadata" if r["settings"] else "sequence", **r}

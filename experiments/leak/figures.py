@@ -37,7 +37,7 @@ def draw(folder: Path) -> None:
         axis.set_xticks(range(len(names)), names, fontsize=8)
         chance(axis, 0.5)
         axis.set(ylabel="balanced accuracy", title=f"{scorer}, judged by {judge}")
-    figure.suptitle(f"Shared sides: {about['material']}, {about['n_features']} features", fontsize=10, y=1.05)
+    figure.suptitle(f"Shared sides: {about['material']}, {about['n_features']} features", fontsize=10)
     save(figure, folder / "leak.svg")
 
 

@@ -41,7 +41,7 @@ async def run(config: Config) -> None:
     scorers = [DetectionScorer(), FuzzingScorer()]
     rows, shares = [], []
     for condition, loader in loaders.items():
-        out = config.work / f"leak-{used.name}"
+        out = config.runs("leak", used.name)
         found = await study(out / condition, loader, DefaultExplainer(), scorers, features, config)
         rows += [{"condition": condition, "judge": config.judge, **row} for row in found]
         found = await study(

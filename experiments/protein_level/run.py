@@ -54,7 +54,7 @@ async def run(config: Config) -> None:
     rows = []
     for condition, loader in loaders.items():
         features = eligible([loader], config.n_features or (20 if config.quick else 200), config.seed)
-        out = config.work / f"protein_level-{folder.name}" / condition
+        out = config.runs("protein_level", folder.name) / condition
         found = await study(out, loader, explains, scorers, features, config)
         rows += [{"condition": condition, "shown": "metadata" if r["settings"] else "sequence", **r} for r in found]
 

@@ -17,10 +17,12 @@ from experiments.common import (
     differences,
     eligible,
     material,
+    n_explained,
     parse,
     results_folder,
     study,
     summary,
+    unscored,
     write,
 )
 from experiments.random_explanations import figures
@@ -42,14 +44,16 @@ async def run(config: Config) -> None:
     loader = FeatureLoader(used.cache, used.corpus, seed=config.seed)
     features = eligible([loader], config.n_features or (16 if config.quick else 200), config.seed)
     judges = [scorer.make(name) for name in SCORERS]
-    out = config.work / f"random_explanations-{used.name}"
+    out = config.runs("random_explanations", used.name)
 
     # the library's own null is in the same run: a partner in a cycle, so that nobody is judged with their own
     found = await study(out / "own", loader, DefaultExplainer(), judges, features, config, nulls=True)
     rows = [{"condition": "paired null" if row["null"] else "own", **row} for row in found]
     for seed in range(config.seeds):
-        other = explainer.make(f"random?source={out / 'own'}&seed={seed}")
-        found = await study(out / f"random-{seed}", loader, other, judges, features, config)
+        found = unscored(judges, features)
+        if n_explained(out / "own") > 1:
+            other = explainer.make(f"random?source={out / 'own'}&seed={seed}")
+            found = await study(out / f"random-{seed}", loader, other, judges, features, config)
         rows += [{"condition": f"random {seed}", **row} for row in found]
 
     folder = results_folder(config, __file__)

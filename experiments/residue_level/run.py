@@ -48,7 +48,7 @@ async def run(config: Config) -> None:
     rows = []
     for condition, loader in loaders.items():
         features = eligible([loader], config.n_features or (20 if config.quick else 200), config.seed)
-        out = config.work / f"residue_level-{folder.name}" / condition.replace(" ", "-")
+        out = config.runs("residue_level", folder.name) / condition.replace(" ", "-")
         found = await study(out, loader, explains, [judge], features, config)
         rows += [{"condition": condition, "shown": "sequence", **row} for row in found]
 

@@ -36,12 +36,12 @@ def draw(folder: Path) -> None:
         spread(axis, parts, published=known, source="Paulo et al. 2024, median")
         axis.set_xticks(range(len(ORDER)), [name.replace(", ", "\n") for name in ORDER], fontsize=8)
         chance(axis, 0.5)
-        axis.set(ylabel="balanced accuracy", title=scorer, ylim=(0.4, 1.1))
+        axis.set(ylabel="balanced accuracy", title=scorer, ylim=(0.35, 1.1), yticks=np.arange(4, 11) / 10)
         if known:
             axis.legend(frameon=False, fontsize=8, loc="upper right")
     figure.suptitle(
         f"Contexts shown to the explainer: {about['judge']} on {about['material']}, {about['n_features']} features",
-        fontsize=10, y=1.05,
+        fontsize=10,
     )  # fmt: skip
     save(figure, folder / "samplers.svg")
 

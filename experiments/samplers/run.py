@@ -48,7 +48,7 @@ async def run(config: Config) -> None:
     scorers = [DetectionScorer(), FuzzingScorer()]
     rows = []
     for condition, loader in loaders.items():
-        out = config.work / f"samplers-{used.name}" / condition.replace(", ", "-")
+        out = config.runs("samplers", used.name) / condition.replace(", ", "-")
         found = await study(out, loader, DefaultExplainer(), scorers, features, config)
         rows += [{"condition": condition, **row} for row in found]
 

@@ -52,7 +52,7 @@ async def run(config: Config) -> None:
     loader = FeatureLoader(used.cache, used.corpus, n_explain=40, n_test=50, n_non_activating=50, seed=config.seed)
     features = eligible([loader], config.n_features or (12 if config.quick else 200), config.seed)
     rows = await study(
-        config.work / f"scorer_correlations-{used.name}", loader, DefaultExplainer(), judges, features, config,
+        config.runs("scorer_correlations", used.name), loader, DefaultExplainer(), judges, features, config,
         local=local,
     )  # fmt: skip
 

@@ -152,7 +152,8 @@ def _plain(axes: Sequence[Axes]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         for one, scale in ((axis.xaxis, axis.get_xscale()), (axis.yaxis, axis.get_yscale())):
             if scale == "log":
-                one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                low, high = sorted(one.get_view_interval())
+                one.set_major_locator(LogLocator(subs=(1, 3) if high > 100 * low else (1, 2, 5)))
                 one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 one.set_minor_formatter(NullFormatter())
 

@@ -96,6 +96,20 @@ def test_exclude_takes_homologues_along(tmp_path: Path, no_mmseqs: Path) -> None
     assert len(only_exact.corpus) == 3
 
 
+def test_near_duplicates_share_a_group_and_are_excluded_together(tmp_path: Path) -> None:
+    story = "Once upon a time there was a small dog who lived by the sea and loved to swim with his friend the crab. "
+    texts = [f"{story * 3}The end.", f"{story * 3}The crab was happy.", "One day it rained, so Tom stayed at home."]
+    path = jsonl(tmp_path / "a.jsonl", [{"text": t} for t in texts])
+    corpus = import_corpus(path, tmp_path / "out").corpus
+    assert corpus.groups.tolist() == [0, 0, 1]
+    assert corpus.manifest["grouping"]["by"] == "near-duplicates"
+    assert import_corpus(path, tmp_path / "none", group_by="none").corpus.groups.tolist() == [0, 1, 2]
+    seen = import_corpus(jsonl(tmp_path / "old.jsonl", [{"text": texts[0]}]), tmp_path / "old").corpus
+    made = import_corpus(path, tmp_path / "new", exclude=seen)
+    assert made.corpus.texts(range(1)) == texts[2:]
+    assert dict(made.tally.skipped) == {"excluded": 1, "near-duplicate of an excluded text": 1}
+
+
 def test_nothing_left_says_why(tsv: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"none of 5 sequences is left \(4 another organism, 1 no organism|5 another org"
@@ -113,7 +127,8 @@ def test_wrong_settings(tsv: Path, tmp_path: Path) -> None:
     text.write_text("one\n\ntwo")
     for source, options, message in [
         (tsv, {"group_by": "protein_family"}, "did you mean 'protein_families'"),
-        (text, {"group_by": "identity"}, "identity is for proteins"),
+        (text, {"group_by": "identity"}, "identity is not for text; give near-duplicates, none or"),
+        (tsv, {"group_by": "near-duplicates"}, "near-duplicates is not for protein; give identity"),
         (text, {"kind": "music"}, "valid: protein, text"),
         (Source(str(text), format="docx"), {}, "valid: tsv, fasta, jsonl, txt, hf"),
     ]:

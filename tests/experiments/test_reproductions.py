@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autointerp.clients.backend import client
+from autointerp.clients.spec import ModelSpec
 from autointerp.features.contexts import Bins
+from autointerp.records import Capabilities, Request, Response
 from experiments.common import differences, read, summary, write
 from experiments.common.materials import Material, coders, planted
 from experiments.common.options import REPOSITORY, Options
@@ -53,6 +56,33 @@ def test_it_runs_draws_and_continues(name: str, tiny: Material, tmp_path: Path) 
     before = {p.name: p.read_bytes() for p in results.iterdir()}
     run(name, tmp_path, tiny, n_features=3)  # nothing is asked again, and everything comes out the same
     assert {p.name: p.read_bytes() for p in results.iterdir()} == before
+
+
+class Mumbling:
+    """A backend of which nothing can be read."""
+
+    capabilities = Capabilities(free=True)
+    version = "1"
+    needs_model = False
+
+    def __init__(self, spec: ModelSpec, **_: object) -> None:
+        self.spec = spec
+
+    async def generate(self, request: Request) -> Response:
+        return Response("hm", None, 0.0, "stop", "mumbling@1")
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_where_nothing_can_be_read_everything_is_counted_as_attempted(
+    name: str, tiny: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(client._known, "mumbling", Mumbling)
+    results = run(name, tmp_path, tiny, n_features=2, client="mumbling")
+    table = [row for row in read(results, "summary") if row.get("judge", "mumbling") == "mumbling"]
+    assert {(row["n_attempted"], row["n_features"]) for row in table} == {(2, 0)}
+    assert (results / f"{name}.svg").read_text().startswith("<svg")
 
 
 def test_what_was_seen_falls_from_split_to_split_and_memory_earns_nothing_between_groups(
@@ -132,10 +162,17 @@ def test_summaries_and_differences_are_numpys(tmp_path: Path) -> None:
     x, y = (np.array([np.nan if r["value"] is None else r["value"] for r in rows if r["condition"] == c]) for c in "ab")
     first = summary(rows)[0]
     assert first["median"] == pytest.approx(np.nanmedian(x))
-    assert (first["n_features"], first["n_trials"], first["n_failed"]) == (8, 90, 1)
+    assert (first["n_attempted"], first["n_features"], first["n_trials"], first["n_failed"]) == (9, 8, 90, 1)
     (change,) = differences(rows, "a", ["detection"])
     assert change["mean"] == pytest.approx(np.nanmean(y - x))
     assert change["n"] == 8
+
+
+def test_runs_of_different_clients_lie_apart() -> None:
+    pairs = [("baseline", None), ("openai/a@http://h:1/v1", None), ("openai/a@http://h:2/v1", None), ("baseline", "x")]
+    folders = {Options(client=one, score_client=other).runs("samplers", "planted") for one, other in pairs}
+    assert len(folders) == 4
+    assert {folder.parent for folder in folders} == {Options().work / "samplers-planted"}
 
 
 def test_an_own_cache_needs_its_corpus() -> None:

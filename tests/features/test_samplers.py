@@ -24,6 +24,14 @@ def test_every_sampler_gives_n_distinct_or_all(drawn: tuple[int, int, int, int],
     assert set(chosen.tolist()) <= set(range(n_sites))
 
 
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_peaks_of_one_value_are_all_alike_to_every_sampler(name: str) -> None:
+    chosen = SAMPLERS[name](np.full(90, 2.5), 40, 10, np.random.default_rng(0))
+    few = {"bins": 14, "blocks-legacy": 0}  # 10 of 28 from the top bin, where all are; the legacy draws no maximum
+    assert len(chosen) == len(set(chosen.tolist())) == few.get(name, 40)
+    assert set(chosen.tolist()) <= set(range(90))
+
+
 @given(st.integers(1, 8), st.integers(1, 10), st.integers(0, 500), st.integers(0, 2**32 - 1))
 def test_quantiles_gives_the_same_number_from_each(per_quantile: int, n_quantiles: int, more: int, seed: int) -> None:
     n = per_quantile * n_quantiles

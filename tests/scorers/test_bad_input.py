@@ -125,7 +125,7 @@ def test_few_or_uniform_examples_are_explained(name: str, change: str) -> None:
     assert explanation.text
 
 
-@pytest.mark.parametrize("words", ["W " * 20_000, "שלום " * 50, "<<W>>\n[start]", "\ud800 lone", "  "])
+@pytest.mark.parametrize("words", ["W " * 20_000, "שלום " * 50, "<<W>>\n[start]", "\ud800 lone", "  ", ""])
 @pytest.mark.parametrize("name", SCORERS)
 def test_explanations_of_any_length_and_script_are_judged(name: str, words: str) -> None:
     score, asked = driven(scorer.make(name).score(record(7), Explanation(7, words, "default@2")))
