@@ -2,25 +2,27 @@
 #   TORCH   requirement of PyTorch. PyPI's default build brings several GB of CUDA on Linux; name a CPU wheel that your
 #           index or disk offers to avoid that, e.g. `make demo TORCH=torch==2.13.0`, or
 #           `make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"`.
+#   JOBS    processes of the tests.
 #   VLLM    folder of the environment of `make test-vllm`.
 #   PYTHON  interpreter that makes the environment.   VENV  its folder.   OUT  folder of the demo.
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 VLLM ?= .venv-vllm
 TORCH ?= torch
 OUT ?= demo
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-vllm lint planted-esm clean
+.PHONY: demo test test-all test-vllm lint assets planted-esm notebooks screenshots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autointerp demo --out $(OUT)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not full" tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not full" tests
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
 # a real vLLM (its CPU build, in an environment of its own: several GB) behind both wire formats and in this process
 test-vllm: $(VLLM)/.dev
@@ -31,6 +33,14 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the structure viewer of the dashboard, from the npm registry: shipped in the wheel, never committed
+assets:
+	$(PYTHON) tools/fetch_assets.py
+
+# runs the tutorials of examples/notebooks in place, outputs and figures included
+notebooks: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tools/notebooks.py $(NOTEBOOKS)
 
 # rebuilds the weights of the tiny ESM-2 that the package carries (about 25 minutes on one core)
 planted-esm: $(VENV)/.demo
@@ -58,6 +68,11 @@ $(VLLM)/.dev: pyproject.toml
 	$(VLLM)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
 	$(VLLM)/bin/pip install -q -e ".[anthropic,openai]" pytest pytest-asyncio
 	touch $@
+
+# pictures of every page of the dashboard, light and dark, on the demo's run (or RUNS=…): to be looked at
+screenshots: $(VENV)/.dev
+	test -n "$(RUNS)" || test -d $(OUT)/run || $(BIN)/autointerp demo --out $(OUT)
+	$(BIN)/python benchmarks/screenshots.py $(or $(RUNS),$(OUT)/run) --out $(OUT)/screenshots
 
 clean:
 	rm -rf $(VENV) build *.egg-info

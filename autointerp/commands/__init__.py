@@ -25,12 +25,21 @@ COMMANDS = {
     "retry-failed": "have a run's failed results made again",
     "reparse": "read a run's stored replies again, after a parser was mended; costs nothing",
     "report": "tables and figures of one run: HTML, CSV, Parquet",
+    "dashboard": "look at runs in a browser: features, scores, contexts, proteins; or write them as a static site",
     "go": "Gene Ontology terms that the proteins of each feature have more often than others",
     "bench train": "time a training step at a shape, beside the least time the device allows",
+    "analyze": "statistics, shapes, logos, effects on the logits, neighbours and a map of all features",
     "concepts": "which features find which annotated concepts: concept F1, missing annotations",
+    "families": "which features fire in one protein family alone: InterProt's F1, and with homologues kept apart",
+    "probes": "linear probes for annotated concepts on one feature, all features, and the subject's states",
+    "annotate": "which features fire where on given sequences, with what a run knows of them",
+    "export": "write a run for Neuronpedia, delphi or SAEDashboard, as tables, or as residue features of proteins",
+    "import": "read a Neuronpedia export or a delphi run, so that it can be looked at like a run",
     "inspect": "say what a corpus, cache, coder or run folder holds",
 }
 """Subcommands and what each does; ``autointerp.commands.FIRST_WORD`` holds the code (- as _)."""
+HOMES = {"corpus annotate": "corpus_annotate", "import": "import_"}
+"""Modules of commands that are called otherwise."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +77,7 @@ def _dispatch(args: list[str]) -> int:
         raise UsageError(f"unknown command {given!r}; {nearest(given, COMMANDS)}")
     from autointerp.commands.settings import parse
 
-    home = "corpus_annotate" if name == "corpus annotate" else name.split()[0].replace("-", "_")
+    home = HOMES.get(name) or name.split()[0].replace("-", "_")
     module = importlib.import_module(f"autointerp.commands.{home}")
     config = parse(module.Config, name, args[len(name.split()) :])
     return 0 if config is None else int(module.run(config) or 0)

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from autointerp.errors import FormatError, UsageError, nearest
 
 T = TypeVar("T")
-SECTIONS = ("corpus", "activations", "train", "evaluate", "cache", "run", "report", "concepts", "go", "demo")
+SECTIONS = ("corpus", "activations", "train", "evaluate", "cache", "run", "report", "concepts", "go", "families",
+            "probes", "analyze", "demo", "annotate", "export", "import", "dashboard")  # fmt: skip
 
 
 def parse(cls: type[T], command: str, args: Sequence[str]) -> T | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -42,14 +43,17 @@ class Core:
     shared : whether other processes may work on the study at the same time (PostgreSQL).
     """
 
-    def __init__(self, database: Database, folder: Path, study: str | None, *, readonly: bool) -> None:
+    def __init__(
+        self, database: Database, folder: Path, study: str | None, *, readonly: bool, beside: bool = False
+    ) -> None:
         self.folder, self.where, self.shared = folder, database.name, database.shared
         self._db, self._lost = database, False
         self._claimed: set[tuple[str, int]] = set()
         self._writer: Writer | None = None
+        self._turn = threading.Lock() if beside else None
         try:
             self._name, self._number = study, self._find(study)
-            if not readonly:
+            if not readonly and not beside:
                 self._worker = self._enter()
                 self._writer = Writer(database, self._beat, BEAT_S)
         except BaseException:
@@ -64,6 +68,7 @@ class Core:
         study: str | None = None,
         folder: str | Path | None = None,
         readonly: bool = False,
+        beside: bool = False,
     ) -> Self:
         """Open a store; create it unless ``readonly``.
 
@@ -74,6 +79,7 @@ class Core:
         study : which study of the store; by default the only one it holds, or else one named ``default``.
         folder : where reports go, if ``where`` is a URL; by default the study's name in the current folder.
         readonly : look on while others write; what writes raises ``UsageError``.
+        beside : as ``readonly``, but what readers write (:class:`~autointerp.store.notes.NoteTables`) can be written.
 
         Raises
         ------
@@ -84,10 +90,11 @@ class Core:
             place = Path(where)
             url, named = _named_in(place)
             if url is None:
-                return cls(open_sqlite(place, readonly=readonly), place, study or named, readonly=readonly)
+                database = open_sqlite(place, readonly=readonly, beside=beside)
+                return cls(database, place, study or named, readonly=readonly, beside=beside)
             where, study, folder = url, study or named, folder or place
         place = Path(folder or study or DEFAULT)
-        return cls(Postgres(str(where), readonly=readonly), place, study, readonly=readonly)
+        return cls(Postgres(str(where), readonly=readonly), place, study, readonly=readonly, beside=beside)
 
     def __enter__(self) -> Self:
         return self

@@ -93,6 +93,19 @@ MIGRATIONS = (
     DROP TABLE skipped;
     ALTER TABLE new_skipped RENAME TO skipped;
     """,
+    # what readers of the results write: notes, tags and bookmarks of features, and blind ratings
+    """
+    CREATE TABLE notes (
+        study INTEGER NOT NULL, feature INTEGER NOT NULL, text TEXT NOT NULL, is_bookmarked INTEGER NOT NULL,
+        changed REAL NOT NULL, PRIMARY KEY (study, feature));
+    CREATE TABLE tags (
+        study INTEGER NOT NULL, feature INTEGER NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (study, feature, tag));
+    CREATE TABLE ratings (
+        id INTEGER PRIMARY KEY, study INTEGER NOT NULL, rater TEXT NOT NULL, kind TEXT NOT NULL,
+        feature INTEGER NOT NULL, explainer TEXT NOT NULL, client TEXT NOT NULL, shown TEXT NOT NULL,
+        truth INTEGER NOT NULL, answer INTEGER NOT NULL, seconds REAL, time REAL NOT NULL,
+        UNIQUE (study, rater, kind, feature, explainer, client, shown));
+    """,
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autointerp.errors import DiskFull, FormatError, UsageError
+from autointerp.errors import AutointerpError, DiskFull, FormatError, UsageError
 from autointerp.locks import acquire
 from autointerp.store.database import Rows
 from autointerp.store.schema import MIGRATIONS, statements
@@ -27,15 +27,17 @@ class SQLite:
 
     shared = False
 
-    def __init__(self, folder: Path, *, readonly: bool) -> None:
+    def __init__(self, folder: Path, *, readonly: bool, beside: bool = False) -> None:
         self.folder, self.name = folder, str(folder)
         path = folder / DATABASE
-        if readonly and not path.exists():
+        if (readonly or beside) and not path.exists():
             raise FormatError(folder, "a run folder (written by `autointerp run`)", f"no {DATABASE}")
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = None if readonly else acquire(folder / LOCK, "running this study")
+        self._lock = None if readonly or beside else acquire(folder / LOCK, "running this study")
         self._write: sqlite3.Connection | None = None
         try:
+            if beside:  # an older store is brought up to date by who holds the lock
+                _connect(path, readonly=True).close()
             if not readonly:
                 self._write = _connect(path)
                 self.execute, self.executemany = self._write.execute, self._write.executemany
@@ -76,7 +78,10 @@ class SQLite:
 
     def plain(self, error: Exception) -> Exception:
         """See :class:`~autointerp.store.database.Database`."""
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the extended codes have the plain one below
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY):
+            return AutointerpError(f"{self.folder / DATABASE} cannot be written: {error}")
+        if code == sqlite3.SQLITE_FULL:
             return DiskFull(
                 f"disk full in {self.folder}: what was finished is kept; free space, the same command continues"
             )
@@ -124,10 +129,13 @@ class _Older(UsageError):
     """A store of an older version, opened for reading only."""
 
 
-def open_sqlite(folder: Path, *, readonly: bool) -> SQLite:
-    """Open ``folder``; a store of an older version is brought up to date first, even if it is only to be read."""
+def open_sqlite(folder: Path, *, readonly: bool, beside: bool = False) -> SQLite:
+    """Open ``folder``; a store of an older version is brought up to date first, even if it is only to be read.
+
+    ``beside`` : for writing next to the process that holds the lock.
+    """
     try:
-        return SQLite(folder, readonly=readonly)
+        return SQLite(folder, readonly=readonly, beside=beside)
     except _Older:
         SQLite(folder, readonly=False).close()
-        return SQLite(folder, readonly=True)
+        return SQLite(folder, readonly=readonly, beside=beside)

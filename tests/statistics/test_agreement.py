@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
 from autointerp.statistics.agreement import agreement
@@ -78,6 +79,20 @@ def test_nineteen_of_twenty_intervals_hold_the_truth(clustered: bool) -> None:
         kappa = agreement(first, second, groups if clustered else None).kappa
         held += kappa.low <= expected <= kappa.high
     assert 0.92 <= held / turns <= 0.98
+
+
+def test_all_agreeing_is_not_certain() -> None:
+    answers = np.arange(20) % 2
+    found = agreement(answers, answers)
+    low, high = proportion_limits(20, 20)
+    assert found.kappa.value == found.kappa.high == high == 1.0
+    assert found.kappa.low == pytest.approx(2 * low - 1)  # p_e is a half
+
+
+def proportion_limits(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's, as scipy has it."""
+    limits = binomtest(hits, n).proportion_ci(method="wilson")
+    return limits.low, limits.high
 
 
 def test_nothing_to_agree_on() -> None:
