@@ -62,10 +62,10 @@ def answer(received: Received) -> str:
 
 
 def test_readme_has_the_blocks_that_are_tested() -> None:
-    assert {"proteins", "text", "clients", "python", "study", "scoring"} <= set(README)
+    assert {"proteins", "text", "look", "clients", "python", "study", "scoring"} <= set(README)
     assert README["0"][1].split()[:2] == ["make", "demo"]
     assert "make test" in README["0"][1]
-    assert len(README) == 7, "a new block of the README needs a test here"
+    assert len(README) == 8, "a new block of the README needs a test here"
 
 
 def test_python_block_is_the_quickstart_example(place: Path) -> None:
@@ -91,6 +91,13 @@ def test_study_block(place: Path) -> None:
     printed = execute(["bash", "-e", "-c", README["study"][1]], place)
     assert "detection" in printed
     assert 'features = "0:40"' in (place / "study/run/run.toml").read_text()
+
+
+def test_look_block(place: Path) -> None:
+    printed = execute(["bash", "-e", "-c", README["look"][1]], place)
+    assert "F1 > 0.2" in printed
+    assert re.search(r"^sequence-1\t\d+\t", printed, re.MULTILINE)
+    assert (place / "demo/site/index.html").exists()
 
 
 async def test_clients_block(place: Path) -> None:
