@@ -22,6 +22,10 @@ MOST_SCORED = 16
 MOST_TEXT = 4000
 """Characters of an explanation or of its details that are sent."""
 MOST_NEIGHBOURS = 12
+GIVEN = ("example", "kind", "quantile", "truth", "prompt")
+"""Columns of what a judge is asked."""
+ANSWER = ("predicted", "probability")
+"""Columns of what it said."""
 CONTEXT_ID = re.compile(r"\d+:\d+:\d+")
 METRICS = ("tpr", "tnr", "tpr_interval", "tnr_interval", "precision", "auroc", "f1", "spearman", "p", "worst", "best",
            "hits_by_quantile", "by_kind", "failures", "constant")  # fmt: skip
@@ -69,15 +73,15 @@ def explanations(run: Run, number: int) -> tuple[list[dict[str, Any]], list[str]
     told.sort(key=lambda t: order.get((t["explainer"], t["client"]), len(order)))
     shown = _with_trials(judged, told)
     trials = run.store.trials_of([s["id"] for s in shown if not s["is_null"]])
-    answers = run.store.answers_of([s["id"] for s in shown if s["is_null"]])
-    place: dict[str, int] = {}
+    answers = run.store.trials_of([s["id"] for s in shown if s["is_null"]], ANSWER)
+    asked = Asked()
     result = []
     for one in told:
         maker = (one["explainer"], one["client"])
         mine = [s for s in judged if (s["explainer"], s["explainer_client"]) == maker]
         nulls = {(s["scorer"], s["client"]): s for s in mine if s["is_null"]}
         scores = [
-            _score(s, judges, trials.get(s["id"], ()), place)
+            _score(s, judges, trials.get(s["id"], {}), asked)
             | _null(run, nulls.get((s["scorer"], s["client"])), answers)
             for s in mine
             if not s["is_null"]
@@ -95,7 +99,7 @@ def explanations(run: Run, number: int) -> tuple[list[dict[str, Any]], list[str]
                 "scores": scores,
             }
         )
-    return result, list(place)
+    return result, list(asked.place)
 
 
 def _with_trials(judged: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -113,8 +117,8 @@ def _with_trials(judged: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str
 def _score(
     own: Mapping[str, Any],
     judges: Mapping[tuple[str, str], str],
-    trials: Sequence[tuple[Any, ...]],
-    place: dict[str, int],
+    trials: Mapping[str, list[Any]],
+    asked: Asked,
 ) -> dict[str, Any]:
     scale = scale_of(short_name(own["scorer"]))
     metrics = orjson.loads(own["metrics"])
@@ -127,57 +131,70 @@ def _score(
         "chance": scale.chance,
         "range": (scale.low, scale.high),
         "metrics": {k: metrics[k] for k in METRICS if metrics.get(k) not in (None, {}, [])},
-        "trials": _trials(trials, place),
+        "trials": asked.columns(trials) | _answers(trials) if trials else {},
     }
 
 
 def _null(
-    run: Run, null: Mapping[str, Any] | None, answers: Mapping[int, Sequence[tuple[Any, Any]]]
+    run: Run, null: Mapping[str, Any] | None, answers: Mapping[int, Mapping[str, list[Any]]]
 ) -> dict[str, dict[str, Any]]:
     """The same trials judged with another feature's explanation; nothing where there is no null."""
     if null is None:
         return {}
     partner = null["partner"]
-    found = {"value": null["value"], "partner": partner, "trials": _answers(answers.get(null["id"], ()))}
+    found = {"value": null["value"], "partner": partner, "trials": _answers(answers.get(null["id"], {}))}
     return {"null": found | ({} if partner is None else {"text": run.explanation(partner)[:300]})}
 
 
-def _trials(rows: Sequence[tuple[Any, ...]], place: dict[str, int]) -> dict[str, Any]:
-    """Trials as columns; ``example`` is a place among the contexts that are sent, or a text."""
-    if not rows:
-        return {}
-    example, kind, quantile, truth, predicted, failure, prompt, probability = zip(*rows, strict=True)
-    kinds = sorted(set(kind))
-    found = {
-        "example": [_placed(one, place) for one in example],
-        "kinds": kinds,
-        "kind": [kinds.index(k) for k in kind],
-        "quantile": quantile,
-        "truth": "".join(["1" if t else "0" for t in truth]),
-        "prompt": prompt,
-    }
-    if any(failure):
-        found["failure"] = failure
-    return found | _answers(list(zip(predicted, probability, strict=True)))
+class Asked:
+    """What the judges of a feature were asked; ``place`` has the contexts that are sent.
+
+    Explanations are mostly judged on the same trials: those are described once.
+    """
+
+    def __init__(self) -> None:
+        self.place: dict[str, int] = {}
+        self._known: list[tuple[list[list[Any]], dict[str, Any]]] = []
+
+    def columns(self, trials: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Trials as columns; ``example`` is a place among the contexts that are sent, or a text."""
+        given = [trials[name] for name in GIVEN]
+        for known, found in self._known:
+            if known == given:
+                return found
+        example, kind, quantile, truth, prompt = given
+        kinds = sorted(set(kind))
+        found = {
+            "example": [self._placed(one) for one in example],
+            "kinds": kinds,
+            "kind": [kinds.index(k) for k in kind],
+            "quantile": quantile,
+            "truth": "".join(["1" if t else "0" for t in truth]),
+            "prompt": prompt,
+        }
+        self._known.append((given, found))
+        return found
+
+    def _placed(self, example: str | None) -> int | str:
+        """The place of a context among those that are sent; what is no context's id stays a text."""
+        if example in self.place:
+            return self.place[example]
+        if example and CONTEXT_ID.fullmatch(example):
+            return self.place.setdefault(example, len(self.place))
+        return (example or "")[:600]
 
 
-def _answers(rows: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """What the judge said of each trial: 1, 0, or ? where there was no answer; and how sure it was."""
-    if not rows:
+def _answers(trials: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """What the judge said of each trial: 1, 0, or ? where there was no answer; and how sure it was, and what failed."""
+    if not trials:
         return {}
-    found: dict[str, Any] = {"predicted": "".join(["?" if p is None else "1" if p else "0" for p, _ in rows])}
-    if any(sure is not None for _, sure in rows):
-        found["probability"] = [None if sure is None else round(sure, 3) for _, sure in rows]
+    said, sure = trials["predicted"], trials["probability"]
+    found: dict[str, Any] = {"predicted": "".join(["?" if p is None else "1" if p else "0" for p in said])}
+    if sure.count(None) < len(sure):
+        found["probability"] = [None if p is None else round(p, 3) for p in sure]
+    if any(trials.get("failure", ())):
+        found["failure"] = trials["failure"]
     return found
-
-
-def _placed(example: str | None, place: dict[str, int]) -> int | str:
-    """The place of a context among those that are sent; what is no context's id stays a text."""
-    if example in place:
-        return place[example]
-    if example and CONTEXT_ID.fullmatch(example):
-        return place.setdefault(example, len(place))
-    return (example or "")[:600]
 
 
 def skipped(run: Run, number: int) -> str | None:

@@ -101,9 +101,10 @@ def _said(run: Run, score: dict[str, Any], keys: list[Key]) -> list[tuple[Key, b
     said: list[tuple[Key, bool]] = []
     wanted = {k[4]: k for k in keys if k[0] == "context"}
     if wanted and not score["is_null"]:
-        for trial in run.store.trials_of([score["id"]]).get(score["id"], ()):
-            if trial[0] in wanted and trial[4] is not None:
-                said.append((wanted[trial[0]], bool(trial[4])))
+        judged = run.store.trials_of([score["id"]], ("example", "predicted")).get(score["id"], {})
+        for example, predicted in zip(*judged.values(), strict=True):
+            if example in wanted and predicted is not None:
+                said.append((wanted[example], bool(predicted)))
     if score["ci_low"] is not None:
         for key in keys:
             judged = score["partner"] if score["is_null"] else key[1]

@@ -141,7 +141,8 @@ def _trials(run: Run, feature: int, explainer: str, client: str) -> tuple[str, l
         if (s["explainer"], s["explainer_client"]) == (explainer, client) and s["scorer"].partition("@")[0] == ASKED
     ]
     own = [s["id"] for s in scores if not s["is_null"]][:1]
-    trials = [(t[0], bool(t[3])) for t in run.store.trials_of(own).get(own[0], ())] if own else []
+    judged = run.store.trials_of(own, ("example", "truth")).get(own[0], {}) if own else {}
+    trials = [(e, bool(t)) for e, t in zip(*judged.values(), strict=True)]
     partner = next((s["partner"] for s in scores if s["is_null"] and s["partner"] is not None), None)
     return (told[0]["text"] if told else ""), trials, partner
 

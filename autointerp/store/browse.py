@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from autointerp.store.core import LEASE_S, Core
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+TRIAL = ("example", "kind", "quantile", "truth", "predicted", "failure", "prompt", "probability")
+"""Columns of a trial."""
 RECENT = 5000
 """The newest attempts among which those of the last minute are counted."""
 
@@ -127,22 +128,27 @@ class BrowseTables(Core):
         )
         return [dict(zip(names, row, strict=True)) for row in self._rows(sql, (self._study, feature))]
 
-    def trials_of(self, scores: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
-        """Of some scores: (example, kind, quantile, truth, predicted, failure, prompt, probability) of each trial."""
-        marks = ", ".join("?" * len(scores)) or "NULL"
-        sql = (
-            "SELECT score, example, kind, quantile, truth, predicted, failure, prompt, probability FROM trials"
-            f" WHERE score IN ({marks}) ORDER BY score, place"
-        )
-        rows = self._rows(sql, tuple(scores))
-        return {number: [tuple(row[1:]) for row in own] for number, own in groupby(rows, itemgetter(0))}
+    def trials_of(self, scores: Sequence[int], names: Sequence[str] = TRIAL) -> dict[int, dict[str, list[Any]]]:
+        """Of some scores: columns of their trials by name, in the trials' order; equal columns are one list.
 
-    def answers_of(self, scores: Sequence[int]) -> dict[int, list[tuple[int | None, float | None]]]:
-        """Of some scores: (predicted, probability) of each trial."""
+        The database hands out a column as one JSON text, in a third of the time of a row for each trial; and the
+        explanations of a feature are judged on the same trials, whose text is decoded once.
+        """
         marks = ", ".join("?" * len(scores)) or "NULL"
-        sql = f"SELECT score, predicted, probability FROM trials WHERE score IN ({marks}) ORDER BY score, place"
-        rows = self._rows(sql, tuple(scores))
-        return {number: [(row[1], row[2]) for row in own] for number, own in groupby(rows, itemgetter(0))}
+        arrays = ", ".join(f"CAST(json_group_array({name}) AS TEXT)" for name in ("place", *names))
+        sql = f"SELECT score, {arrays} FROM trials WHERE score IN ({marks}) GROUP BY score"
+        decoded: dict[str, list[Any]] = {}
+        found = {}
+        for number, *texts in self._rows(sql, tuple(scores)):
+            for text in texts:
+                if text not in decoded:
+                    decoded[text] = orjson.loads(text)
+            place, *columns = (decoded[text] for text in texts)
+            if place != sorted(place):  # SQLite reads them in order, by their key; no database has to
+                order = np.argsort(place).tolist()
+                columns = [[column[i] for i in order] for column in columns]
+            found[number] = dict(zip(names, columns, strict=True))
+        return found
 
     def latest(self, n: int) -> pa.Table:
         """The newest scores: feature, explainer, scorer, client, value."""

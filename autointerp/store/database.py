@@ -1,7 +1,7 @@
 """What the store asks of a database: a thin layer, under which SQLite and PostgreSQL run the same statements.
 
-Statements are written with ``?`` for a value and ``unixnow()`` for the database's clock, and keep to the SQL that both
-speak (``ON CONFLICT``, ``RETURNING``, ``FILTER``, ``CAST``).
+Statements are written with ``?`` for a value, ``unixnow()`` for the database's clock and ``json_group_array`` for many
+values as one JSON array, and keep to the SQL that both speak (``ON CONFLICT``, ``RETURNING``, ``FILTER``, ``CAST``).
 """
 
 from __future__ import annotations

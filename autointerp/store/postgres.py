@@ -157,8 +157,9 @@ class Postgres:
 
 @lru_cache(maxsize=512)
 def translated(sql: str) -> str:
-    """A statement of the house in psycopg's words: ``%s`` for a value, PostgreSQL's clock."""
-    return sql.replace("%", "%%").replace("?", "%s").replace("unixnow()", CLOCK)
+    """A statement of the house in psycopg's words: ``%s`` for a value, PostgreSQL's clock and JSON."""
+    found = sql.replace("%", "%%").replace("?", "%s").replace("unixnow()", CLOCK)
+    return found.replace("json_group_array(", "json_agg(")
 
 
 def _typed(sql: str) -> str:
