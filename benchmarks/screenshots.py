@@ -12,19 +12,36 @@ import json
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 SIZE = {"width": 1366, "height": 768}
 SETTLED = 900
 """Milliseconds after the last request, for what is drawn later."""
 
 
-def views(page: Any, slug: str, feature: str) -> list[str]:
-    """Addresses of all pages that have a tab, and of a feature."""
+def views(page: Any, address: str, slug: str, feature: str) -> dict[str, str]:
+    """Name to address of the pages with a tab, of a feature, and of those that show nothing until they are asked."""
     tabs = page.evaluate("[...document.querySelectorAll('.tab')].map(a => a.getAttribute('href').split('/').pop())")
-    return [*tabs, f"feature/{feature}"]
+    found = {tab: tab for tab in tabs} | {f"feature-{feature}": f"feature/{feature}"}
+    text = asked(f"{address}data/{slug}/sequence/0").get("text", "")[:200]
+    largest = asked(f"{address}data/{slug}/steerable/{feature}").get("max") or 1
+    if text:
+        steer = {"feature": feature, "how": "clamp", "value": 2 * largest, "text": text}
+        found |= {"protein-0": "protein/0", "try-asked": f"try?{urlencode({'text': text})}"}
+        found |= {"steer-asked": f"steer?{urlencode(steer)}"}
+    return found | {"rate-card": "rate/context?rater=reader&n=8"}
+
+
+def asked(address: str) -> dict[str, Any]:
+    """What a payload holds; nothing where it is refused."""
+    try:
+        return dict(json.loads(urllib.request.urlopen(address).read()))
+    except urllib.error.HTTPError:
+        return {}
 
 
 def shoot(address: str, out: Path, slugs: list[str], feature: str | None) -> None:
@@ -41,13 +58,15 @@ def shoot(address: str, out: Path, slugs: list[str], feature: str | None) -> Non
                 page.goto(f"{address}#/{slug}/overview")
                 page.wait_for_selector(".tr")
                 shown = feature or page.locator(".tr .cell").first.inner_text()
-                for view in views(page, slug, shown):
+                for name, view in views(page, address, slug, shown).items():
                     page.goto(f"{address}#/{slug}/{view}")
+                    if name.endswith("-asked"):
+                        page.wait_for_selector("[data-found], [data-steered], [role=alert]")
                     page.wait_for_load_state("networkidle")
                     page.wait_for_timeout(SETTLED)
-                    name = f"{slug}-{view.replace('/', '-')}-{scheme}.png"
-                    page.screenshot(path=out / name, full_page=not view.startswith("overview"))
-                    print(out / name)
+                    path = out / f"{slug}-{name}-{scheme}.png"
+                    page.screenshot(path=path, full_page=not view.startswith("overview"))
+                    print(path)
         browser.close()
 
 

@@ -48,7 +48,9 @@ def load_studied(
     coder = coder or settings.get("coder") or (str(beside) if beside.is_dir() else None)
     for name, value in (("subject", subject), ("coder", coder)):
         if not value:
-            raise UsageError(f"{run} does not say which {name} it is about: give --{name}")
+            gone = settings.get("cache") if not manifest else None
+            why = f", and its cache {gone} is not there" if gone else ""
+            raise UsageError(f"{run} does not say which {name} it is about{why}: give --{name}")
     studied = Studied(subject, coder, hook or about.get("hook"), manifest.get("level"), device)
     wanted = manifest.get("coder", {}).get("digest")
     if wanted and studied.coder.digest != wanted:

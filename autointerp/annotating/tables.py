@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autointerp.report.joined import explanations_of, read_joined
+from autointerp.report.joined import borne_out, explanations_of, read_joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,6 +72,6 @@ class FeatureTables:
         self._told |= {feature: {} for feature in wanted}
         rows = self._table.take(pa.array(self._row[known])).to_pylist() if known else []
         for feature, row in zip(known, rows, strict=True):
-            told = {name: row[name] for name in TOLD if row.get(name) not in (None, [])}
+            told = {name: value for name, value in borne_out(row).items() if name in TOLD and value not in (None, [])}
             texts = explanations_of(row)
             self._told[feature] = ({"explanations": texts} if texts else {}) | told

@@ -103,7 +103,7 @@ def pieces(found: Iterable[Found], kind: str, facts: dict[str, Any], protein: bo
     if kind == "json":
         return json_pieces(found, facts)
     if kind == "html":
-        title = f"Features of {facts['subject']}, {facts['hook']}"
+        title = f"Features of {Path(str(facts['subject'])).name}, {facts['hook']}"
         return (piece.encode("utf-8", "replace") for piece in html_pieces(found, title, protein=protein))
     return (f"{line}\n".encode("utf-8", "replace") for line in tsv_lines(found))
 

@@ -80,7 +80,7 @@ def all_columns(run: Run) -> Iterator[Column]:
 
 def told(run: Run, frame: Frame) -> Iterator[Column]:
     """The explanation that is shown, and who made it."""
-    makers = run.store.makers()
+    makers = run.makers
     names = maker_names(makers)
     texts: list[str | None] = [None] * len(frame.features)
     codes = np.full(len(frame.features), -1, np.int32)
@@ -108,7 +108,7 @@ def maker_names(makers: list[tuple[str, str]]) -> list[str]:
 
 def scores(run: Run, frame: Frame) -> Iterator[Column]:
     """A column for each explainer, scorer and judge; intervals and nulls beside those of the first explainer."""
-    makers = run.store.makers()
+    makers = run.makers
     by_maker = dict(zip(makers, maker_names(makers), strict=True))
     order = {maker: i for i, maker in enumerate(makers)}
     judges = sorted(run.store.judges(), key=lambda judge: order.get(judge[:2], len(order)))
@@ -173,14 +173,14 @@ def analysed(run: Run, frame: Frame) -> Iterator[Column]:
         if key == "cluster":
             values = np.nan_to_num(values.astype(np.float64), nan=-1).astype(np.int64)
             words = tuple(f"cluster {i}" for i in range(int(values.max(initial=-1)) + 1))
-        if words:
+        if words and (values >= 0).any():
             yield Column(key, label, "category", frame.codes(table.feature, values), "analysis", words)
     for key, label in ANALYSIS.items():
         if key in table and table.column(key).dtype.kind in "fiu":
             yield Column(key, label, "number", frame.numbers(table.feature, table.column(key)), "analysis")
     for key, label in FLAGS.items():
         if key in table:
-            values = frame.codes(table.feature, table.column(key).astype(np.int64) - 1)
+            values = frame.codes(table.feature, np.nan_to_num(table.column(key)).astype(np.int64) - 1)
             yield Column(key, label, "category", np.where(values == 0, 0, -1), "analysis", (label,))
 
 

@@ -69,7 +69,7 @@ def explanations(run: Run, number: int) -> tuple[list[dict[str, Any]], list[str]
     told, judged = run.store.told_of(number), run.store.judged_of(number)
     names = column_names(sorted({(t["explainer"], t["client"]) for t in told}))
     judges = column_names(sorted({(s["scorer"], s["client"]) for s in judged}))
-    order = {maker: i for i, maker in enumerate(run.cached("makers", run.store.makers))}
+    order = {maker: i for i, maker in enumerate(run.makers)}
     told.sort(key=lambda t: order.get((t["explainer"], t["client"]), len(order)))
     shown = _with_trials(judged, told)
     trials = run.store.trials_of([s["id"] for s in shown if not s["is_null"]])
@@ -257,7 +257,8 @@ def logits(run: Run, number: int) -> dict[str, Any]:
     rows = table.records(number)
     sides: dict[str, list[tuple[Any, float]]] = {"promoted": [], "suppressed": []}
     for row in sorted(rows, key=lambda row: row["rank"]):
-        sides.setdefault(str(row["side"]), []).append((row["token"], _rounded(row["value"])))
+        if (row["value"] > 0) == (row["side"] == "promoted"):  # a short vocabulary has fewer of a kind than are listed
+            sides[row["side"]].append((row["token"], _rounded(row["value"])))
     moments = run.table("analysis/logit_moments")
     found = moments.records(number) if moments is not None else []
     return {**sides, "moments": {k: _rounded(v) for k, v in (found[0] if found else {}).items()}}

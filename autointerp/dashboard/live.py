@@ -36,7 +36,7 @@ def _status(run: Run) -> dict[str, Any]:
         "scores": far.scores,
         "nulls": far.nulls,
         "last": far.last,
-        "asked": _asked(run),
+        "asked": _asked(run, far.skipped),
         "usd": spend.confirmed_usd,
         "maybe_usd": spend.maybe_usd + spend.reserved_usd,
         "unpriced": spend.unpriced,
@@ -53,11 +53,12 @@ def _status(run: Run) -> dict[str, Any]:
     }
 
 
-def _asked(run: Run) -> int | None:
-    """How many features the run was asked for; None where run.toml does not say."""
+def _asked(run: Run, skipped: int) -> int | None:
+    """How many features the run is to try; None where run.toml does not say. A draw goes on for each one skipped."""
     given = run.settings.get("features")
     if not isinstance(given, str) or not given:
-        return run.settings.get("n_features")
+        drawn = run.settings.get("n_features")
+        return drawn + skipped if isinstance(drawn, int) else None
     total = 0
     for part in given.split(","):
         first, colon, last = part.strip().partition(":")

@@ -31,7 +31,7 @@ def _table(run: Run) -> dict[str, Any]:
         "features": run.features,
         "columns": [column.json() for column in (*own, *more)],
         "chunk": CHUNK,
-        "several": len(run.store.makers()) > 1 if run.has_study else False,
+        "several": len(run.makers) > 1,
         "no_map": run.why_no("analysis/features", "No map of the features yet.", run.analyze),
     }
 
@@ -41,7 +41,7 @@ def texts(run: Run, chunk: str) -> dict[str, Any]:
     if not chunk.isdigit():
         raise UsageError(f"chunk {chunk!r}: a number is needed")
     part = run.features[int(chunk) * CHUNK : (int(chunk) + 1) * CHUNK].tolist()
-    makers = run.store.makers()
+    makers = run.makers
     place = {maker: i for i, maker in enumerate(makers)}
     told = run.store.texts(part)
     return {
@@ -54,7 +54,7 @@ def texts(run: Run, chunk: str) -> dict[str, Any]:
 
 def _exported(run: Run) -> Iterator[str]:
     yield "table"
-    if run.has_study and len(run.store.makers()) > 1:
+    if len(run.makers) > 1:
         yield from (f"texts/{i}" for i in range(-(-len(run.features) // CHUNK)))
 
 

@@ -133,17 +133,22 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _row(run: Run, row: str) -> int:
+    """The row that an address means: its number, or else the id of a sequence."""
     assert run.corpus is not None
     n = len(run.corpus) if run.cache is None else min(len(run.corpus), run.cache.n_sequences)
-    if not row.isdecimal() or int(row) >= n:
-        raise UsageError(f"sequence {row}: the corpus has 0 … {n - 1}")
-    return int(row)
+    if row.isdecimal() and int(row) < n:
+        return int(row)
+    if not row.isdecimal() and row in run.corpus.ids[:n]:
+        return run.corpus.ids.index(row)
+    raise UsageError(f"sequence {row}: the corpus has no such id, and rows 0 … {n - 1}")
 
 
 def _listed(run: Run, i: int) -> dict[str, Any]:
     assert run.corpus is not None
     told = run.corpus.metadata(i)
     title = next((str(told[name]) for name in ("protein_names", *NAMES) if told.get(name)), "")
+    if not title and run.corpus.kind == "text":
+        title = " ".join(run.corpus.text(i)[:400].split())
     return {"row": i, "id": run.corpus.ids[i], "title": title[:160], "length": int(run.corpus.lengths[i])}
 
 
@@ -179,11 +184,20 @@ def _track(run: Run, i: int, feature: int, start: int, stop: int) -> dict[str, A
     at, values = at[first:last].astype(np.int64) - int(bounds[0]), values[first:last]
     complete = run.cache.complete
     top = float(run.cache.statistics["max"][feature]) if complete else float(values.max(initial=0))
-    facts = {"feature": feature, "label": run.explanation(feature), "top": top, "n": len(at)}
+    facts = {"feature": feature, "label": _label(run, feature), "top": top, "n": len(at)}
     facts["max"] = float(short(values.max(initial=0)))
     if run.cache.level == "sequence":
         return facts
     return facts | track(at, values, start, stop)
+
+
+def _label(run: Run, feature: int) -> str:
+    """What a feature is called: its explanation, or else the concept that it finds; empty where there is neither."""
+    concepts = None if (said := run.explanation(feature)) else run.table("concepts/features")
+    for row in concepts.records(feature) if concepts is not None else ():
+        if row.get("f1"):
+            return f"{row['concept']} (F1 {row['f1']:.2f})"
+    return said
 
 
 def about(run: Run) -> dict[str, Any]:

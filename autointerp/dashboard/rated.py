@@ -107,8 +107,8 @@ def _said(run: Run, score: dict[str, Any], keys: list[Key]) -> list[tuple[Key, b
                 said.append((wanted[example], bool(predicted)))
     if score["ci_low"] is not None:
         for key in keys:
-            judged = score["partner"] if score["is_null"] else key[1]
-            if key[0] == "explanation" and key[4] == str(judged):
+            whose = score["partner"] if score["is_null"] else key[1]
+            if key[0] == "explanation" and key[4] == str(whose):
                 said.append((key, score["ci_low"] > 0.5))
     return said
 

@@ -226,7 +226,12 @@ class Run:
     @property
     def shown(self) -> Mapping[int, Told]:
         """What the overview shows of each explained feature."""
-        return self.cached("shown", lambda: self.store.first_told() if self.has_study else {})
+        return self.cached("shown", lambda: self.store.first_told(self.makers) if self.has_study else {})
+
+    @property
+    def makers(self) -> list[tuple[str, str]]:
+        """(explainer, client) of the explanations, who told most first."""
+        return self.cached("makers", lambda: self.store.makers() if self.has_study else [])
 
     def stamp(self) -> str:
         """Changes when the study has new results."""

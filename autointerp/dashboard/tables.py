@@ -22,6 +22,7 @@ class Rows:
     def __init__(self, table: pa.Table) -> None:
         import pyarrow as pa
 
+        table = table.filter(table["feature"].is_valid())  # a probe of all features together is of none
         feature = table["feature"].to_numpy().astype(np.int64)
         if len(feature) and (feature[1:] < feature[:-1]).any():
             order = np.argsort(feature, kind="stable")
@@ -86,7 +87,8 @@ def _column(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         array = column.combine_chunks().dictionary_encode()
         array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-        return array.indices.fill_null(-1).to_numpy(zero_copy_only=False), tuple(array.dictionary.to_pylist())
+        words = tuple(array.dictionary.to_pylist()) or ("",)  # words still, where every one is null
+        return array.indices.fill_null(-1).to_numpy(zero_copy_only=False), words
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     if pa.types.is_nested(kind) or pa.types.is_null(kind):

@@ -13,7 +13,7 @@ import numpy as np
 
 from autointerp.errors import UsageError
 from autointerp.files import atomic_open
-from autointerp.report.joined import explanations_of
+from autointerp.report.joined import borne_out, explanations_of
 
 if TYPE_CHECKING:
     from autointerp.cache import ActivationCache
@@ -132,7 +132,7 @@ def _each(cache: ActivationCache, feature: int, found: Regions) -> Iterator[tupl
 
 
 def _about(known: Mapping[str, Any]) -> dict[str, Any]:
-    told = explanations_of(known)
+    told, known = explanations_of(known), borne_out(known)
     f1 = known.get("concept_f1")
     return {
         "text": told[0]["text"] if told else None,

@@ -317,3 +317,9 @@ def explanations_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
             found.append({"explainer": explainer, "text": value, "scores": scores})
     return found
+
+
+def borne_out(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the joined table without a concept or a family whose F1 on held-out sequences is 0."""
+    unfounded = {name for name in ("concept", "family") if row.get(f"{name}_f1") == 0}
+    return {name: value for name, value in row.items() if name.removesuffix("_f1") not in unfounded}

@@ -20,7 +20,7 @@ RECENT = 5000
 
 
 class Told(NamedTuple):
-    """An explanation as a page lists it; ``maker`` is its place in :meth:`BrowseTables.makers`."""
+    """An explanation as a page lists it; ``maker`` is its place among the makers."""
 
     text: str
     failure: str | None
@@ -62,8 +62,8 @@ class BrowseTables(Core):
         )
         return [(row[0], row[1]) for row in self._rows(sql, (self._study,))]
 
-    def first_told(self) -> dict[int, Told]:
-        """One explanation of each feature: of the first maker that has one with a text, else a failed one."""
+    def first_told(self, makers: Sequence[tuple[str, str]]) -> dict[int, Told]:
+        """One explanation of each feature: of the first of ``makers`` that has one with a text, else a failed one."""
         found: dict[int, Told] = {}
         n = self._rows("SELECT COUNT(DISTINCT feature) FROM explanations WHERE study = ?", (self._study,))[0][0]
         sql = (
@@ -71,7 +71,7 @@ class BrowseTables(Core):
             " WHERE study = ? AND explainer = ? AND client = ?"
         )
         good = 0
-        for place, maker in enumerate(self.makers()):
+        for place, maker in enumerate(makers):
             for feature, words, failure, statistics in self._rows(sql, (self._study, *maker)):
                 if feature not in found or (found[feature].failure is not None and failure is None):
                     good += failure is None
@@ -132,7 +132,7 @@ class BrowseTables(Core):
         """Of some scores: columns of their trials by name, in the trials' order; equal columns are one list.
 
         The database hands out a column as one JSON text, in a third of the time of a row for each trial; and the
-        explanations of a feature are judged on the same trials, whose text is decoded once.
+        explanations of a feature are judged on the same trials, whose text is decoded once. Numbers have 15 digits.
         """
         marks = ", ".join("?" * len(scores)) or "NULL"
         arrays = ", ".join(f"CAST(json_group_array({name}) AS TEXT)" for name in ("place", *names))

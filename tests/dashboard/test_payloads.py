@@ -313,6 +313,22 @@ def test_the_status_counts_what_the_store_holds(tabled: Run) -> None:
     assert not status["running"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"features": "3:10,12"}, 8),
+        ({"n_features": 60}, 61),  # one was skipped, and another one drawn for it
+        ({"features": "5:"}, None),
+        ({}, None),
+    ],
+)
+def test_how_many_features_are_asked_for(
+    tabled: Run, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], expected: int | None
+) -> None:
+    monkeypatch.setattr(tabled, "settings", settings)
+    assert live.status(tabled)["asked"] == expected
+
+
 def test_a_run_under_way_is_followed(run: Run) -> None:
     assert not live.status(run)["running"]
     with RunStore.open(run.folder):

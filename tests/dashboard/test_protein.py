@@ -18,8 +18,10 @@ from autointerp.dashboard.protein import accession, find, sequence, structure, t
 from autointerp.dashboard.run import Run
 from autointerp.errors import UsageError
 from tests.dashboard.planted import N_FEATURES, NASTY, Browser, pdb_of
+from tests.dashboard.tabled import tabled
 from tests.doubles import make_corpus, write_cache
 
+__all__ = ["tabled"]
 VIEWER = Path(page.__file__).parent / "assets" / "vendor" / "3Dmol-min.js"
 
 
@@ -57,12 +59,26 @@ def test_annotations_metadata_and_accession(run: Run) -> None:
     assert (found["accession"], sequence(run, "1")["accession"]) == (None, "P69905")
 
 
+def test_a_feature_without_an_explanation_is_called_by_its_concept(
+    tabled: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tabled, "explanation", lambda feature: "said" if feature == 1 else "")
+    found = tracks(tabled, "5", "0-10", "1,4,2")["features"]
+    assert [f["label"] for f in found] == ["said", "Domain: SH2 (F1 0.50)", ""]
+
+
 def test_a_stretch_of_some_features(run: Run, planted: Path) -> None:
     dense = dense_of(planted, 5)
     busy = int(dense.sum(0).argmax())
     found = tracks(run, "5", "10-30", f"{busy},0,9999")["features"]
     assert [f["feature"] for f in found] == [busy, 0]
     assert found[0]["at"].tolist() == (np.flatnonzero(dense[10:30, busy]) + 10).tolist()
+
+
+def test_a_sequence_by_its_id(run: Run) -> None:
+    name = sequence(run, "5")["id"]
+    assert not name.isdecimal()
+    assert sequence(run, name)["row"] == 5
 
 
 @pytest.mark.parametrize("row", ["24", "-1", "x", ""])

@@ -14,7 +14,7 @@ import pytest
 
 from autointerp.errors import FormatError
 from autointerp.report import write_report
-from autointerp.report.joined import best_terms, explanations_of, joined_table, place_of, read_joined
+from autointerp.report.joined import best_terms, borne_out, explanations_of, joined_table, place_of, read_joined
 from autointerp.store import RunStore
 from tests.report.studies import fill, judged, trials
 from tests.studies import MOTIFS, N_NOISE
@@ -178,3 +178,9 @@ def test_a_table_that_is_something_else_is_named(tmp_path: Path) -> None:
     (run / "concepts/features.parquet").write_text("no table")
     with pytest.raises(FormatError, match="expected a Parquet table"):
         joined(run)
+
+
+def test_what_held_out_sequences_do_not_bear_out_is_no_name_of_a_feature() -> None:
+    row = {"feature": 1, "concept": "Domain", "concept_f1": 0.0, "family": "RRM", "family_f1": 0.2, "go_q": None}
+    assert borne_out(row) == {"feature": 1, "family": "RRM", "family_f1": 0.2, "go_q": None}
+    assert borne_out({"concept": "Domain", "concept_f1": None}) == {"concept": "Domain", "concept_f1": None}

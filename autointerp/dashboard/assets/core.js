@@ -250,6 +250,8 @@
 
   const voice = D.h('div.unseen', { 'aria-live': 'polite' });
   document.addEventListener('DOMContentLoaded', () => document.body.append(voice));
+  /** Does something once what was made so far is on the screen. */
+  D.afterPaint = (act) => requestAnimationFrame(() => setTimeout(act));
   D.announce = (text) => (voice.textContent = text);
   D.toast = function (text) {
     D.announce(text);

@@ -3,6 +3,8 @@
 (function () {
   const D = Dashboard;
   const { h } = D;
+  // panels of the main and of the side column that mostly fill the screen; those below are more than half of the page, and are drawn right after
+  const FIRST = { main: 1, side: 3 };
 
   D.panel({ id: 'explanations', title: 'Explanations', order: 10, show: D.explanations });
 
@@ -30,10 +32,16 @@
       h('div.right', told ? h('span.muted.small', told) : null, jump, step(before, '‹', 'feature before (k)'), step(after, '›', 'next feature (j)')));
   }
 
-  function card(panel, feature, place) {
+  function card(panel, feature, place, waits) {
     const head = h('header', h('h2', panel.title));
     const body = h('div.body');
     const section = h('section.card', { id: `panel-${panel.id}`, 'aria-label': panel.title, class: `card panel-${panel.id}` }, head, body);
+    if (waits) D.afterPaint(() => D.place === place && draw(panel, body, feature, place, head));
+    else draw(panel, body, feature, place, head);
+    return section;
+  }
+
+  function draw(panel, body, feature, place, head) {
     try {
       const made = panel.show(body, feature, place, head);
       if (made && made.catch) made.catch((error) => D.fill(body, D.missing({ missing: error.message })));
@@ -41,7 +49,11 @@
       console.error(error);
       D.fill(body, D.missing({ missing: `This panel failed: ${error.message}` }));
     }
-    return section;
+  }
+
+  /** Loads the features that may be looked at next, one after the other, while this one is. */
+  async function prepare(features, place) {
+    for (const next of features) if (next !== null && D.place === place) await D.load(`${place.run.slug}/feature/${next}`).catch(() => {});
   }
 
   async function show(main, place) {
@@ -56,8 +68,9 @@
     document.title = `Feature ${number} · ${place.run.name} · autointerp`;
     const panels = D.panels.filter((panel) => !panel.available || panel.available(place, feature)).sort((a, b) => a.order - b.order);
     const head = heading(feature, place);
-    D.fill(main, h('div.feature', head, h('div.main-column', panels.filter((p) => !p.side).map((p) => card(p, feature, place))), h('aside.side-column', { 'aria-label': 'more about the feature' }, panels.filter((p) => p.side).map((p) => card(p, feature, place)))));
-    for (const next of [feature.after, feature.before]) if (next !== null && D.live) requestIdleCallback?.(() => D.load(`${place.run.slug}/feature/${next}`).catch(() => {}));
+    const cards = (column) => panels.filter((p) => p.side === (column === 'side')).map((p, i) => card(p, feature, place, i >= FIRST[column]));
+    D.fill(main, h('div.feature', head, h('div.main-column', cards('main')), h('aside.side-column', { 'aria-label': 'more about the feature' }, cards('side'))));
+    if (D.live) requestIdleCallback?.(() => prepare([feature.after, feature.before], place));
   }
 
   D.view('feature', { title: 'Feature', show });

@@ -55,7 +55,7 @@
       area.value = note.text;
       area.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(write, WAIT); });
       area.addEventListener('blur', write);
-      D.key('b', 'bookmark this feature', mark);
+      D.key('m', 'bookmark this feature', mark);
       draw();
       D.fill(body, h('div.stack.notes-panel', h('div.row', star, D.views.has('steer') ? h('a.small', { href: D.link([slug, 'steer'], { feature: number }) }, 'steer it') : null, status), area, h('div.row.tight', chips, tag, known)));
       return () => { if (timer) write(); };

@@ -209,9 +209,7 @@
 
   // ---------------------------------------------------------------------------------------------------------- head
   function median(values, rows) {
-    const known = [];
-    for (const row of rows) if (values[row] === values[row]) known.push(values[row]);
-    known.sort((a, b) => a - b);
+    const known = Float32Array.from(rows, (row) => values[row]).filter((value) => !Number.isNaN(value)).sort();
     return known.length ? known[Math.floor(known.length / 2)] : NaN;
   }
 
@@ -274,9 +272,11 @@
       D.fill(results, summary(table, rows), h('div.right', columnChooser(table, place, change)));
       clear.hidden = ![...place.params.keys()].some((key) => !['sort', 'cols', 'colour'].includes(key));
       lines.show(rows);
-      if (fromUser) lines.top();
-      list.forEach((one) => one.show(rows));
-      if (fromUser) D.announce(D.plural(rows.length, 'feature'));
+      const others = () => main.isConnected && list.forEach((one) => one.show(rows));
+      if (!fromUser) return D.afterPaint(others);
+      lines.top();
+      others();
+      D.announce(D.plural(rows.length, 'feature'));
     }
     function change(changes) {
       const open = rail.parentNode && document.querySelector('details.menu[open]');

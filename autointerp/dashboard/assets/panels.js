@@ -62,7 +62,7 @@
       })));
     });
     const moments = Object.entries(logits.moments || {}).filter(([, v]) => typeof v === 'number').map(([k, v]) => `${k} ${D.number(v)}`).join(' · ');
-    body.append(rowsOrNothing(sides, (logits.promoted || []).length), moments ? h('p.muted.small', moments) : '');
+    body.append(rowsOrNothing(sides, (logits.promoted || []).length + (logits.suppressed || []).length), moments ? h('p.muted.small', moments) : '');
   } });
 
   const rowsOrNothing = (sides, n) => (n ? h('div.two-columns', sides) : h('p.muted', 'Nothing for this feature.'));

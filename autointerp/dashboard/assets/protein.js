@@ -10,7 +10,7 @@
     const list = h('ul.found', { 'aria-label': 'sequences found' });
     let timer = 0;
     let turn = 0;
-    const input = h('input.input.wide', { type: 'search', placeholder: 'id, name, gene or organism', 'aria-label': 'find a sequence', value: place.params.get('find') || '',
+    const input = h('input.input.wide', { type: 'search', placeholder: place.run.protein ? 'id, name, gene or organism' : 'id or words of the text', 'aria-label': 'find a sequence', value: place.params.get('find') || '',
       spellcheck: 'false', oninput: () => { clearTimeout(timer); timer = setTimeout(ask, 180); } });
     async function ask() {
       const words = input.value.trim();

@@ -32,7 +32,7 @@
     const tracks = D.tracks({ n: found.n, rows, tokens, isText: Boolean(found.ends) });
     const mean = found.kl.reduce((a, b) => a + b, 0) / found.n;
     const head = found.causal ? 'The next token, where it changes most' : 'Masked one at a time, what the model fills in';
-    const table = h('div.scrolls', h('table.table.steered', h('thead', h('tr', h('th.num', 'position'), h('th', found.causal ? 'after' : 'residue'), h('th.num', 'KL'), h('th', 'likeliest: before → after, %'))),
+    const table = h('div.scrolls', h('table.table.steered', h('thead', h('tr', h('th.num', 'position'), h('th', found.causal ? 'after' : 'residue'), h('th.num', found.causal ? 'KL' : 'KL, masked'), h('th', 'likeliest: before → after, %'))),
       h('tbody', found.rows.map((row) => {
         const best = Math.max(...row.tokens.map((one) => Math.max(one[1], one[2])), 1e-9);
         return h('tr', h('td.num', (row.at + 1).toLocaleString('en')), h('td', h('code', row.token)), h('td.num', D.number(row.kl, 2)), h('td', h('div.changes', row.tokens.map((one) => change(one, best)))));
