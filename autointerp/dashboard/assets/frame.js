@@ -96,7 +96,7 @@
       if (mine !== turn) return void (typeof result === 'function' ? result() : result && result.leave && result.leave());
       shown = typeof result === 'function' ? { leave: result } : result || {};
     } catch (error) {
-      if (mine === turn) D.fill(main, h('section.card', D.missing({ missing: error.message })));
+      if (mine === turn) D.fill(main, h('div.page', h('section.card', D.missing({ missing: error.message }))));
       console.error(error);
     }
   };

@@ -39,6 +39,11 @@
     });
   }
 
+  /** The kinds of one page take their colours in order: as many differ as there are colours. */
+  function shade(kinds, code) {
+    return D.colour(kinds[code] ? Object.keys(kinds).indexOf(String(code)) : Number(code));
+  }
+
   function annotations(context, kinds) {
     const placed = lanes(context.notes || []).filter((one) => one.lane < LANES);
     if (!placed.length) return null;
@@ -51,7 +56,7 @@
       bar.style.setProperty('left', `${start * CELL}px`);
       bar.style.setProperty('width', `${(end - start) * CELL - 2}px`);
       bar.style.setProperty('top', `${lane * 9}px`);
-      bar.style.setProperty('background', D.colour(code));
+      bar.style.setProperty('background', shade(kinds, code));
       box.append(D.tip(bar, `${told}\n${context.start + start + 1}–${context.start + end}`));
     }
     return box;
@@ -102,7 +107,7 @@
     if (!names.length) return null;
     return h('div.legend', names.slice(0, 12).map((code) => {
       const swatch = h('span.swatch');
-      swatch.style.setProperty('background', D.colour(Number(code)));
+      swatch.style.setProperty('background', shade(kinds, code));
       return h('span', swatch, kinds[code].filter(Boolean).join(': '));
     }));
   };
