@@ -88,7 +88,7 @@ def numbered(texts: Sequence[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """``text`` with the line breaks that ``str.splitlines`` knows shown as ⏎, so that it can make no line of its own."""
+    """``text`` with the line breaks that ``str.splitlines`` knows as ⏎, so that it can make no line of its own."""
     # four times as fast as a regular expression; the full stop keeps a break at the end, which splitlines drops
     return text if text.isprintable() else " ⏎ ".join(f"{text}.".splitlines())[:-1]
 
