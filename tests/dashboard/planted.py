@@ -183,6 +183,22 @@ async def asked(run: Run, ask: Callable[[Any], Awaitable[Any]]) -> Any:
         return await ask(client)
 
 
+def until(page: Any, condition: str, arg: Any = None) -> None:
+    """Wait until ``condition``, the source of a JavaScript function, is true of ``arg``.
+
+    Playwright's own ``wait_for_function`` evaluates text inside the page, which the site's policy forbids from the
+    second look on.
+    """
+    look = """async arg => {
+        const met = CONDITION, last = performance.now() + 30000;
+        while (!(await met(arg))) {
+            if (performance.now() > last) throw new Error('never came true');
+            await new Promise((go) => setTimeout(go, 20));
+        }
+    }"""
+    page.evaluate(look.replace("CONDITION", condition), arg)
+
+
 class Browser:
     """Chromium without a window; fails the test on any dialog, error or refused resource."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from autointerp.dashboard import export_site
 from autointerp.dashboard.run import Run
-from tests.dashboard.planted import N_FEATURES, NASTY, Browser, planted, served
+from tests.dashboard.planted import N_FEATURES, NASTY, Browser, planted, served, until
 from tests.dashboard.tabled import OTHER, tabled
 
 __all__ = ["planted", "tabled"]
@@ -52,7 +52,8 @@ def rows(page: Any) -> list[int]:
 
 def waited(page: Any, wanted: list[int]) -> None:
     """Waits until the table shows these features."""
-    page.wait_for_function(
+    until(
+        page,
         "w => [...document.querySelectorAll('.tbody .tr .cell:first-child')].map(e => +e.textContent).join() === w",
         arg=",".join(map(str, wanted)),
     )
@@ -89,7 +90,7 @@ def test_the_search_of_every_explanation_reads_the_others(site: Browser) -> None
     page.fill(".search", OTHER)
     page.wait_for_selector(".none")
     page.check("label:has-text('every explanation') input")
-    page.wait_for_function("document.querySelectorAll('.tbody .tr').length === 5")
+    until(page, "() => document.querySelectorAll('.tbody .tr').length === 5")
     assert sorted(rows(page)) == [0, 1, 2, 3, 4]
 
 
@@ -102,7 +103,7 @@ def test_a_range_drawn_on_a_histogram_filters(site: Browser) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20, steps=3)
     page.mouse.up()
-    page.wait_for_function("location.hash.includes('score.detection=')")
+    until(page, "() => location.hash.includes('score.detection=')")
     shown = rows(page)
     scores = page.evaluate("async () => [...(await Dashboard.table('demo')).get('score.detection').values]")
     low = page.evaluate("Dashboard.range(Dashboard.place.params.get('score.detection'))[0]")
@@ -130,7 +131,7 @@ def test_trials_can_be_told_apart(site: Browser) -> None:
     page.click(".chip.hit")
     while page.locator("button:has-text('more of')").is_visible():
         page.click("button:has-text('more of')")
-    page.wait_for_function("n => document.querySelectorAll('.trial').length === n", arg=found)
+    until(page, "n => document.querySelectorAll('.trial').length === n", arg=found)
     assert page.locator(".verdict:not(.hit)").count() == 0
     assert page.locator(".trial [class*='peak']").count() == found
 
@@ -138,6 +139,8 @@ def test_trials_can_be_told_apart(site: Browser) -> None:
 @pytest.mark.full
 def test_a_token_tells_its_activation(site: Browser) -> None:
     page = site.open("feature/3")
+    page.wait_for_selector(".panel-contexts .peak")  # and all other cards, for what comes late moves what was there
+    until(page, "() => [...document.querySelectorAll('.card .body')].every((body) => body.childNodes.length)")
     peak = page.locator(".panel-contexts .peak").first
     peak.hover()
     page.wait_for_selector(".tip:not([hidden]):has-text('activation')")

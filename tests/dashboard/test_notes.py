@@ -11,7 +11,7 @@ from autointerp.dashboard.notes import columns, notes, put
 from autointerp.dashboard.run import Run
 from autointerp.errors import UsageError
 from autointerp.store import RunStore
-from tests.dashboard.planted import NASTY, Browser, asked
+from tests.dashboard.planted import NASTY, Browser, asked, until
 
 
 def test_a_note_is_kept_beside_a_running_study(run: Run) -> None:
@@ -73,7 +73,7 @@ def test_a_reader_notes_in_the_browser(browser: Browser, run: Run) -> None:
     panel.get_by_label("add a tag").fill("<b>motif</b>")
     panel.get_by_label("add a tag").press("Enter")
     panel.get_by_text("<b>motif</b>").wait_for()
-    page.wait_for_function("async () => (await (await fetch('data/demo/notes')).json()).features[3]?.text")
+    until(page, "async () => (await (await fetch('data/demo/notes')).json()).features[3]?.text")
     note = run.store.note(3)
     assert (note.text, note.tags, note.is_bookmarked) == (NASTY, ("<b>motif</b>",), True)
     page.reload()

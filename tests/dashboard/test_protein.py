@@ -17,7 +17,7 @@ from autointerp.dashboard import protein as page
 from autointerp.dashboard.protein import accession, find, sequence, structure, tracks
 from autointerp.dashboard.run import Run
 from autointerp.errors import UsageError
-from tests.dashboard.planted import N_FEATURES, NASTY, Browser, pdb_of
+from tests.dashboard.planted import N_FEATURES, NASTY, Browser, pdb_of, until
 from tests.dashboard.tabled import tabled
 from tests.doubles import make_corpus, write_cache
 
@@ -196,17 +196,17 @@ def test_tracks_in_the_browser(browser: Browser) -> None:
     shown.mouse.down()
     shown.mouse.move(plot["x"] + plot["width"] * 0.75, y, steps=4)
     shown.mouse.up()
-    shown.wait_for_function("() => location.hash.includes('start=')")
+    until(shown, "() => location.hash.includes('start=')")
     zoomed = shown.url
     stack = shown.get_by_role("group", name="tracks")
     stack.focus()
     stack.press("0")
-    shown.wait_for_function("() => !location.hash.includes('start=')")
+    until(shown, "() => !location.hash.includes('start=')")
     shown.goto(zoomed)
     shown.reload()
-    shown.wait_for_function("() => document.querySelector('.tracks .range')?.textContent.startsWith('1–') === false")
+    until(shown, "() => document.querySelector('.tracks .range')?.textContent.startsWith('1–') === false")
     shown.keyboard.press("j")
-    shown.wait_for_function(f"() => !location.hash.includes('pick={feature}')")
+    until(shown, f"() => !location.hash.includes('pick={feature}')")
 
 
 @pytest.mark.full
