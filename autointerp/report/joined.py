@@ -171,6 +171,9 @@ def _statistics(store: RunStore) -> pa.Table:
     """What is known of the features' activations, from where most is known."""
     import pyarrow as pa
 
+    from autointerp.analysis import Analysis
+
+    Analysis.open(store.folder)  # which refuses a version that we do not know
     analysis = _read(store.folder / "analysis" / NAME, "feature")
     if analysis is not None:
         known = [n for n in analysis.column_names if n == "feature" or analysis[n].null_count < analysis.num_rows]

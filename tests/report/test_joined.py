@@ -184,3 +184,11 @@ def test_what_held_out_sequences_do_not_bear_out_is_no_name_of_a_feature() -> No
     row = {"feature": 1, "concept": "Domain", "concept_f1": 0.0, "family": "RRM", "family_f1": 0.2, "go_q": None}
     assert borne_out(row) == {"feature": 1, "family": "RRM", "family_f1": 0.2, "go_q": None}
     assert borne_out({"concept": "Domain", "concept_f1": None}) == {"concept": "Domain", "concept_f1": None}
+
+
+def test_an_analysis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    run = two_explainers(tmp_path)
+    table(run / "analysis/features.parquet", feature=[0], max=[1.0])
+    (run / "analysis/analysis.json").write_text('{"format": "autointerp-analysis", "version": 99}')
+    with RunStore.open(run, readonly=True) as store, pytest.raises(FormatError, match="99"):
+        joined_table(store)
