@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def main() -> None:
     for name, spec, explicit in json.loads(sys.argv[3]):
         asyncio.run(one(study, out / name, spec, given if explicit else None), debug=True)
     for path in (Path("/proc/self/cmdline"), *Path("/proc/self/task").glob("*/comm")):
-        print(path.read_bytes())
+        with suppress(OSError):  # a thread that ended meanwhile has no name any more
+            print(path.read_bytes())
 
 
 if __name__ == "__main__":
