@@ -173,6 +173,50 @@ def resident_mb(pid: int) -> float:
     return float("nan")
 
 
+PAINTED = """async () => {
+  while (!window.rowsShown) await new Promise((r) => setTimeout(r, 5));
+  const [first] = performance.getEntriesByName('first-contentful-paint');
+  return { paint: first.startTime, rows: window.rowsShown };
+}"""
+"""When the first pixels and the first rows stood on the screen, in ms."""
+ASKED = """async (queries) => {
+  const slug = Dashboard.place.run.slug, table = await Dashboard.table(slug), found = {};
+  await table.loadTexts(slug);
+  for (const query of queries) {
+    const params = new URLSearchParams(query), times = [];
+    for (let i = 0; i < 7; i++) {
+      const t = performance.now();
+      table.query(params);
+      times.push(performance.now() - t);
+    }
+    found[query] = {first_ms: times[0], median_ms: times.sort((a, b) => a - b)[3]};
+  }
+  return found;
+}"""
+"""Milliseconds of each query: the first of seven turns, and their median."""
+OPENED = """async (features) => {
+  const painted = () => new Promise((r) => requestAnimationFrame(() => setTimeout(r)));
+  const rest = () => new Promise((r) => setTimeout(() => requestIdleCallback(r), 300));
+  const there = async (part) => {
+    while (!document.querySelector(part)) await new Promise((r) => setTimeout(r, 2));
+    await painted();
+  };
+  const found = { screen: [], whole: [] };
+  for (const feature of features) {
+    await rest();
+    document.querySelector('#main').replaceChildren();
+    const t = performance.now();
+    location.hash = `#/${Dashboard.place.run.slug}/feature/${feature}`;
+    await there('.panel-explanations .trial');
+    found.screen.push(performance.now() - t);
+    await there('.panel-contexts .context');
+    found.whole.push(performance.now() - t);
+  }
+  return found;
+}"""
+"""Milliseconds until each feature's first screen, and its contexts, are painted; from a page at rest."""
+
+
 def in_browser(address: str, n_judged: int) -> dict[str, Any]:
     """Times that a reader sees; empty without Chromium or Playwright."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -188,51 +232,13 @@ def in_browser(address: str, n_judged: int) -> dict[str, Any]:
         page.add_init_script(ROWS_SHOWN)
         page.goto(address)
         page.wait_for_selector(".tr")
-        painted = page.evaluate(
-            """async () => {
-              while (!window.rowsShown) await new Promise((r) => setTimeout(r, 5));
-              const [first] = performance.getEntriesByName('first-contentful-paint');
-              return { paint: first.startTime, rows: window.rowsShown };
-            }"""
-        )
+        painted = page.evaluate(PAINTED)
         queries = page.evaluate(
-            """async (queries) => {
-              const slug = Dashboard.place.run.slug, table = await Dashboard.table(slug), found = {};
-              await table.loadTexts(slug);
-              for (const query of queries) {
-                const params = new URLSearchParams(query), times = [];
-                for (let i = 0; i < 7; i++) {
-                  const t = performance.now();
-                  table.query(params);
-                  times.push(performance.now() - t);
-                }
-                found[query] = {first_ms: times[0], median_ms: times.sort((a, b) => a - b)[3]};
-              }
-              return found;
-            }""",
+            ASKED,
             list(QUERIES),
         )
         shown = page.evaluate(
-            """async (features) => {
-              const painted = () => new Promise((r) => requestAnimationFrame(() => setTimeout(r)));
-              const rest = () => new Promise((r) => setTimeout(() => requestIdleCallback(r), 300));
-              const there = async (part) => {
-                while (!document.querySelector(part)) await new Promise((r) => setTimeout(r, 2));
-                await painted();
-              };
-              const found = { screen: [], whole: [] };
-              for (const feature of features) {
-                await rest();
-                document.querySelector('#main').replaceChildren();
-                const t = performance.now();
-                location.hash = `#/${Dashboard.place.run.slug}/feature/${feature}`;
-                await there('.panel-explanations .trial');
-                found.screen.push(performance.now() - t);
-                await there('.panel-contexts .context');
-                found.whole.push(performance.now() - t);
-              }
-              return found;
-            }""",
+            OPENED,
             list(range(7, n_judged, max(n_judged // 20, 1))),
         )
         browser.close()

@@ -51,7 +51,7 @@ def unpack(archive: Path, folder: Path) -> None:
             temporary = folder / f".{name}"
             temporary.write_bytes(handle.read())
             temporary.replace(folder / name)
-            print(folder / name)  # noqa: T201
+            print(folder / name)
 
 
 if __name__ == "__main__":

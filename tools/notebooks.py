@@ -97,10 +97,10 @@ def main(names: list[str]) -> int:
 
     shutil.rmtree(FOLDER / "made", ignore_errors=True)
     for path in [FOLDER / f"{Path(name).stem}.ipynb" for name in names] or sorted(FOLDER.glob("*.ipynb")):
-        print(path.name, flush=True)  # noqa: T201
+        print(path.name, flush=True)
         notebook = execute(path, FOLDER)
         if found := own_paths(notebook):
-            print(f"error: {path.name} shows {found[0]}: give relative paths", file=sys.stderr)  # noqa: T201
+            print(f"error: {path.name} shows {found[0]}: give relative paths", file=sys.stderr)
             return 1
         nbformat.write(notebook, path)
     return 0

@@ -143,7 +143,7 @@ def test_a_token_tells_its_activation(site: Browser) -> None:
     until(page, "() => [...document.querySelectorAll('.card .body')].every((body) => body.childNodes.length)")
     peak = page.locator(".panel-contexts .peak").first
     peak.hover()
-    page.wait_for_selector(".tip:not([hidden]):has-text('activation')")
+    assert "activation" in page.wait_for_selector(".tip:not([hidden]):has-text('activation')").inner_text()
 
 
 @pytest.mark.full

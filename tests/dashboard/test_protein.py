@@ -217,6 +217,7 @@ def test_a_sequence_is_found_in_the_browser(browser: Browser) -> None:
     shown.get_by_role("heading", name="protein 7").wait_for()
     shown.go_back()
     shown.get_by_label("find a sequence").wait_for()
+    assert shown.get_by_label("find a sequence").input_value() == "protein 7"
 
 
 @pytest.mark.skipif(not VIEWER.exists(), reason="3Dmol.js is not here: make assets")
@@ -286,6 +287,7 @@ def test_without_network_a_quiet_message(browser: Browser) -> None:
     shown = browser.open("protein/1")
     shown.get_by_role("button", name="AlphaFold DB").click()
     shown.get_by_text("cannot be reached from here").wait_for()
+    assert not shown.locator(".stage canvas").count()
 
 
 @pytest.mark.full
@@ -296,6 +298,7 @@ def test_without_the_viewer_it_is_said_what_fetches_it(browser: Browser, tmp_pat
     shown = browser.open("protein/0")
     shown.get_by_label("structure file").set_input_files(tmp_path / "own.pdb")
     shown.get_by_text("make assets").wait_for()
+    assert not shown.locator(".stage canvas").count()
 
 
 def test_one_activation_for_a_whole_sequence(run: Run, tmp_path: Path) -> None:

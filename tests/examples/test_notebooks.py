@@ -77,7 +77,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def runs(path: Path, folder: Path) -> None:
+def assert_runs(path: Path, folder: Path) -> None:
     """The notebook runs in ``folder``, draws as many figures as the committed one, and shows no path."""
     ran = notebooks.execute(path, folder)
     assert len(list(figures(ran))) == len(list(figures(notebooks.read(path))))
@@ -85,10 +85,10 @@ def runs(path: Path, folder: Path) -> None:
 
 
 def test_runs_alone(tmp_path: Path) -> None:
-    runs(notebooks.FOLDER / f"{ALONE}.ipynb", tmp_path)
+    assert_runs(notebooks.FOLDER / f"{ALONE}.ipynb", tmp_path)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("path", [path for path in ALL if path.stem != ALONE], ids=lambda path: path.stem)
 def test_runs(path: Path, place: Path) -> None:
-    runs(path, place)
+    assert_runs(path, place)
