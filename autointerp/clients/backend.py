@@ -62,7 +62,8 @@ class Limits:
     timeout_s: float = 180.0
     """Seconds that one attempt may take; less than ``deadline_s``."""
     max_attempts: int = 8
-    """Attempts for one request, the first included; those that the provider refused for its load do not count."""
+    """Attempts for one request, the first included; those that the provider refused for its load, or that failed while
+    it is known to be down, do not count."""
     deadline_s: float = 900.0
     """Seconds after its first failure during which a request may be tried again; the wait for a first turn is free."""
     backoff_s: float = 1.0

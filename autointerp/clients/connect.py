@@ -83,7 +83,7 @@ class ConnectedClient:
         own_pace = getattr(backend, "own_pace", False)
         self._ledger = Ledger(backend, journal, price, None if own_pace else limits.timeout_s, key)
         paced = self._ledger if own_pace else self._guarded(Limiter(self._ledger, lambda: self.flow))
-        retry = Retry(paced, limits, on_retry=self._count_retry, **timing)
+        retry = Retry(paced, limits, on_retry=self._count_retry, down=self._is_down, **timing)
         version = getattr(backend, "version", "")
         identity = self.spec.identity + (f"#{version}" if version else "")
         least, clock = self.capabilities.cache_min_tokens, timing.get("clock", time.monotonic)
@@ -139,6 +139,9 @@ class ConnectedClient:
 
     def _count_retry(self) -> None:
         self._retries += 1
+
+    def _is_down(self) -> bool:
+        return self.flow.breaker.is_open
 
     def _guarded(self, inner: Send) -> Send:
         return lambda request, key: self.flow.breaker.send(inner, request, key)

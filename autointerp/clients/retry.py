@@ -26,6 +26,8 @@ class Retry:
     inner : the layer below.
     limits : attempts, waits and the time after which to give up.
     on_retry : called before each further attempt.
+    down : whether the provider is known to be down for everyone: a failure then says nothing of the request, and is not
+        counted against its attempts.
     sleep, clock, uniform : replaced in tests.
     """
 
@@ -35,11 +37,12 @@ class Retry:
         limits: Limits,
         *,
         on_retry: Callable[[], None] = lambda: None,
+        down: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._inner, self._limits, self._on_retry = inner, limits, on_retry
+        self._inner, self._limits, self._on_retry, self._down = inner, limits, on_retry, down
         self._sleep, self._clock, self._uniform = sleep, clock, uniform
 
     async def __call__(self, request: Request, key: str) -> Outcome:
@@ -50,7 +53,7 @@ class Retry:
             outcome = await self._inner(request, key)
             if not isinstance(outcome, Failure) or not outcome.retryable:
                 return outcome
-            counted += outcome.kind not in UNCOUNTED
+            counted += outcome.kind not in UNCOUNTED and not self._down()
             now = self._clock()
             give_up = now + self._limits.deadline_s if give_up is None else give_up
             wait = self._wait(attempt, outcome)

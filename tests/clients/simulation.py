@@ -101,7 +101,10 @@ def everything(provider: Provider, limits: Limits, slow: bool = True) -> tuple[F
     async def guarded(request: Request, key: str) -> Outcome:
         return await flow.breaker.send(limiter, request, key)
 
-    return flow, Retry(guarded, limits, sleep=time.sleep, clock=time.clock, uniform=jitter.uniform)
+    def down() -> bool:
+        return flow.breaker.is_open
+
+    return flow, Retry(guarded, limits, down=down, sleep=time.sleep, clock=time.clock, uniform=jitter.uniform)
 
 
 async def serve(provider: Provider, n: int, limits: Limits | None = None, workers: int = 1000) -> list[Outcome]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -111,7 +112,8 @@ async def test_a_cancelled_probe_leaves_room_for_another(time: VirtualTime) -> N
     assert await breaker.send(Inner(Response("x")), REQUEST, "k") == Response("x")
 
 
-async def test_an_outage_of_minutes_costs_few_attempts_and_loses_nothing(time: VirtualTime) -> None:
+@pytest.mark.parametrize("seed", [*range(10), 26, 84, 172, 195])
+async def test_an_outage_of_minutes_costs_few_attempts_and_loses_nothing(time: VirtualTime, seed: int) -> None:
     sent = []
 
     async def provider(request: Request, key: str) -> Outcome:
@@ -124,7 +126,14 @@ async def test_an_outage_of_minutes_costs_few_attempts_and_loses_nothing(time: V
     async def guarded(request: Request, key: str) -> Outcome:
         return await flow.breaker.send(provider, request, key)
 
-    retry = Retry(guarded, Limits(), sleep=time.sleep, clock=time.clock)
+    retry = Retry(
+        guarded,
+        Limits(),
+        down=lambda: flow.breaker.is_open,
+        sleep=time.sleep,
+        clock=time.clock,
+        uniform=random.Random(seed).uniform,
+    )
     outcomes = await time.run(asyncio.gather(*(retry(REQUEST, str(i)) for i in range(40))))
     assert outcomes == [Response("x")] * 40
     assert time.now < 500
