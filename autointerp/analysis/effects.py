@@ -203,6 +203,8 @@ def tables(found: Effects) -> dict[str, pa.Table]:
         "token": text.take(pa.array(np.stack([found.top, found.bottom], 1).ravel())),
         "value": np.stack([found.top_value, found.bottom_value], 1).ravel(),
     }
+    rises = np.repeat((sides == "promoted").ravel(), k)
+    moved = np.where(rises, logits["value"] > 0, logits["value"] < 0)  # of a short vocabulary not all rise or fall
     names = ("mean", "sd", "skew", "kurtosis", "low", "high")
     moments = dict(zip(names, found.moments.T, strict=True))
     histogram = pa.FixedSizeListArray.from_arrays(pa.array(found.histogram.ravel()), found.histogram.shape[1])
@@ -217,7 +219,7 @@ def tables(found: Effects) -> dict[str, pa.Table]:
         "q": benjamini_hochberg(p.ravel()),
     }
     return {
-        "logits": table_of("logits", logits),
+        "logits": table_of("logits", logits).filter(pa.array(moved)),
         "logit_moments": table_of("logit_moments", {"feature": found.feature, **moments, "histogram": histogram}),
         "token_sets": table_of("token_sets", sets),
     }

@@ -257,8 +257,7 @@ def logits(run: Run, number: int) -> dict[str, Any]:
     rows = table.records(number)
     sides: dict[str, list[tuple[Any, float]]] = {"promoted": [], "suppressed": []}
     for row in sorted(rows, key=lambda row: row["rank"]):
-        if (row["value"] > 0) == (row["side"] == "promoted"):  # a short vocabulary has fewer of a kind than are listed
-            sides[row["side"]].append((row["token"], _rounded(row["value"])))
+        sides[row["side"]].append((row["token"], _rounded(row["value"])))
     moments = run.table("analysis/logit_moments")
     found = moments.records(number) if moments is not None else []
     return {**sides, "moments": {k: _rounded(v) for k, v in (found[0] if found else {}).items()}}

@@ -27,7 +27,7 @@ from autointerp.records import (
     Task,
 )
 
-VERSION = 1
+VERSION = 2
 SYSTEM = """You study the features of a sparse coder trained on {subject}. You are shown the tokens whose prediction \
 one feature raises most and lowers most when it fires.{inputs}
 State what the feature stands for: {wanted}. Be specific and brief, one sentence if you can; do not list the tokens. \
@@ -90,7 +90,7 @@ class OutputExplainer:
         self, record: FeatureRecord, effect: Mapping[str, Sequence[tuple[str, float]]], examples: Sequence[Example]
     ) -> Request:
         lines = [
-            f"{what}: " + ", ".join(f"{one_line(token)!r} {change:+.2f}" for token, change in effect[name])
+            f"{what}: " + (", ".join(f"{one_line(token)!r} {change:+.2f}" for token, change in effect[name]) or "none")
             for what, name in (("raised", "promoted"), ("lowered", "suppressed"))
         ]
         shown = fenced("\n".join(lines))

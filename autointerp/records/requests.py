@@ -183,8 +183,8 @@ class SteerRequest:
 class LogitRequest:
     """Which tokens a feature makes likelier and unlikelier: its direct effect on the subject's logits.
 
-    The outcome holds ``promoted`` and ``suppressed``, lists of (token, change of its logit) of length ``top``, the
-    largest changes first.
+    The outcome holds ``promoted`` and ``suppressed``, lists of at most ``top`` (token, change of its logit): those
+    that rise and those that fall, the largest changes first.
 
     Attributes
     ----------

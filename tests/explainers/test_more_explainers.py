@@ -301,6 +301,9 @@ def test_output_shows_what_the_feature_does_to_the_predictions(inputs: bool) -> 
     found, rounds = run(OutputExplainer(inputs=inputs), r, answer)
     assert (found.text, len(rounds)) == ("expects tryptophan", 2)
     assert found.details == {"promoted": ["W", "\n"], "suppressed": ["A"]}
+    effect["suppressed"] = []
+    shown = OutputExplainer()._request(r, effect, ()).messages[-1].content
+    assert "lowered: none" in shown, "a short vocabulary may only rise"
     lost, _ = run(OutputExplainer(), r, lambda q: Failure("bad_request", "no head"))
     assert (lost.text, lost.failure) == ("", "bad_request: no head")
 

@@ -49,8 +49,9 @@ def direct_effect(subject: Subject, coder: SparseCoder, request: LogitRequest) -
     change = (moved - plain).numpy()
     tokens = spoken_of(subject)
     order = tokens[np.argsort(-change[tokens], kind="stable")]
-    most = min(request.top, len(order) // 2)
-    ends = {"promoted": order[:most], "suppressed": order[::-1][:most]}
+    risen = np.count_nonzero(change[order] > 0)
+    fallen = np.count_nonzero(change[order] < 0)
+    ends = {"promoted": order[: min(risen, request.top)], "suppressed": order[::-1][: min(fallen, request.top)]}
     return {
         side: list(zip(token_texts(subject, chosen), change[chosen].tolist(), strict=True))
         for side, chosen in ends.items()
