@@ -5,7 +5,8 @@ one that fires at half of all tokens: in short runs (1.7 tokens on average; they
 contexts are silent) and in long ones (60). CPU time of `loader[feature]` is the best of some turns. For each kind of
 run: `ns_per_activation` of features by density, each against the median feature, the slope and the residual of a
 straight line through all of them (least squares of relative errors). `read_ns` is the slope of what no loader can leave
-out: reading a feature's slices once, widened to the types of its results. Prints JSON.
+out: reading a feature's slices once, widened to the types of its results. All of it by compiled loops (the extra
+`fast`) and, as the baseline, by NumPy alone; `ratio` is that of their slopes in short runs. Prints JSON.
 
     python benchmarks/dense_features.py [--tokens 10000000] [--turns 5]
 """
@@ -17,6 +18,7 @@ import json
 import platform
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +68,7 @@ def fit(count: np.ndarray, seconds: np.ndarray) -> dict[str, float]:
     }
 
 
-def report(
+def kind_of(
     densities: list[float], count: np.ndarray, seconds: np.ndarray, least: np.ndarray, median: tuple[float, float]
 ) -> dict:
     """One kind of run: by density, and the fits, in the first of which the median feature takes part."""
@@ -86,12 +88,26 @@ def report(
     return {"by_density": rows, "line": line, "worst_ns": worst, "read_ns": fit(count, least)["slope_ns"]}
 
 
+def summary(densities: list[float], count: np.ndarray, seconds: np.ndarray, least: np.ndarray) -> dict:
+    """The median feature, and both kinds of runs against it."""
+    median = float(np.median(count[:MEDIANS])), float(np.median(seconds[:MEDIANS]))
+    kinds, first = {}, MEDIANS
+    for name, (run, tried) in KINDS.items():
+        part = slice(first, first + EACH * len(tried))
+        first = part.stop
+        kinds[name] = {"tokens_in_a_row": run} | kind_of(
+            densities[part], count[part], seconds[part], least[part], median
+        )
+    worst = max(kind["worst_ns"] for kind in kinds.values())
+    return {"median_feature": {"activations": median[0], "cpu_ms": 1e3 * median[1]}, "runs": kinds, "worst_ns": worst}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--tokens", type=int, default=10_000_000)
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
-    from autointerp.features import FeatureLoader
+    from autointerp.features import FeatureLoader, compiled
 
     rng = np.random.default_rng(0)
     densities = [MEDIAN] * MEDIANS + [d for _, tried in KINDS.values() for d in tried for _ in range(EACH)]
@@ -103,29 +119,22 @@ def main() -> None:
         loader = FeatureLoader(cache, corpus, n_explain=40, n_test=50, n_non_activating=50, context=32, seed=0)
         loader[0]  # what is made once for all features
         count = np.array([len(cache[f][0]) for f in range(len(densities))])
-        seconds, least = measure(loader, len(densities), options.turns)
-    median = float(np.median(count[:MEDIANS])), float(np.median(seconds[:MEDIANS]))
-    kinds, first = {}, MEDIANS
-    for name, (run, tried) in KINDS.items():
-        part = slice(first, first + EACH * len(tried))
-        first = part.stop
-        kinds[name] = {"tokens_in_a_row": run} | report(
-            densities[part], count[part], seconds[part], least[part], median
-        )
-    print(
-        json.dumps(
-            {
-                "benchmark": "loading dense features",
-                "tokens": cache.n_tokens,
-                "median_feature": {"activations": median[0], "cpu_ms": 1e3 * median[1]},
-                "runs": kinds,
-                "worst_ns_per_activation": max(kind["worst_ns"] for kind in kinds.values()),
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-            },
-            indent=1,
-        )
-    )
+        by = {}
+        for name, loops in (("numpy", None), ("compiled", compiled)):
+            vars(loader._bins)["_loops"] = loops
+            by[name] = summary(densities, count, *measure(loader, len(densities), options.turns))
+    slopes = [by[name]["runs"]["short"]["line"]["slope_ns"] for name in ("compiled", "numpy")]
+    report = {
+        "benchmark": "loading dense features",
+        "tokens": cache.n_tokens,
+        "with": by,
+        "ratio": slopes[0] / slopes[1],
+        "worst_ns_per_activation": by["compiled"]["worst_ns"],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": version("numba"),
+    }
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

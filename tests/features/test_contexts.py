@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from unittest.mock import patch
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autointerp.features import contexts
+from autointerp.features import compiled, contexts
 from autointerp.features.contexts import Bins, Ranked, Sites
 from autointerp.features.negatives import Scene, random_silent
 
@@ -62,9 +63,9 @@ long_columns = st.tuples(
 )
 
 
-@given(columns | long_columns, st.booleans(), st.sampled_from([1, 7, 1 << 17]))
-def test_sites_equal_a_search(drawn: tuple, centred: bool, piece: int) -> None:
-    """Values from few levels, so that ties and plateaus are common."""
+@given(columns | long_columns, st.booleans(), st.sampled_from([1, 7, 1 << 17]), st.sampled_from([1, 1 << 40]))
+def test_sites_equal_a_search(drawn: tuple, centred: bool, piece: int, dense: int) -> None:
+    """Values from few levels, so that ties and plateaus are common; ``dense`` 1 asks the compiled loops."""
     lengths, length, seed, density, levels = drawn
     offsets, rng = np.cumsum([0, *lengths]), np.random.default_rng(seed)
     column = rng.integers(1, levels + 1, offsets[-1]) * (rng.random(offsets[-1]) < density)
@@ -72,7 +73,7 @@ def test_sites_equal_a_search(drawn: tuple, centred: bool, piece: int) -> None:
     bins, tokens = Bins(offsets, length, centred), np.flatnonzero(column)
     assert len(bins) == sum(-(-n // length) for n in lengths)
     narrow, value_type = ((np.uint32, np.float16), (np.int64, np.float32))[seed % 2]
-    with patch.object(contexts, "PIECE", piece):
+    with patch.object(contexts, "PIECE", piece), patch.object(contexts, "DENSE", dense):
         active, sites = bins.active(tokens.astype(narrow), column[tokens].astype(value_type))
     sites = sites.wide()
     start, stop = bins.extent(sites.sequence, sites.position)
@@ -83,7 +84,11 @@ def test_sites_equal_a_search(drawn: tuple, centred: bool, piece: int) -> None:
         assert len({(a, b) for _, _, a, b in found}) == len(found), "no context stands for two sites"
 
 
-def test_sites_beyond_4_billion_tokens_are_those_of_the_same_sequences_alone() -> None:
+@pytest.mark.parametrize("dense", [1, 1 << 40])
+def test_sites_beyond_4_billion_tokens_are_those_of_the_same_sequences_alone(
+    dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contexts, "DENSE", dense)
     rng, before, length = np.random.default_rng(0), 2**32 - 5_000, 4096
     offsets = np.cumsum([0, 3_000, 30_000, 10, 9_000])
     tokens = np.sort(rng.choice(offsets[-1], 500, replace=False))
@@ -115,6 +120,25 @@ def test_sites_by_rank_are_those_of_a_stable_sort(values: list[float], dtype: st
         assert ranked.take(ranks).position.tolist() == [order[r] for r in ranks]
         assert ranked.take(slice(3)).position.tolist() == order[:3]
     np.testing.assert_array_equal(ranked.peaks, peak[order].astype(np.float32))
+
+
+def test_compiled_loops_come_with_the_first_dense_feature_and_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    bins, values = Bins(np.array([0, 9]), 4, True), np.ones(3, np.float16)
+    with patch.object(compiled, "maxima", wraps=compiled.maxima) as maxima:
+        bins.active(np.array([0, 1, 2], np.uint32), values)
+        assert not maxima.called, "not worth loading"
+        monkeypatch.setattr(contexts, "DENSE", 3)
+        bins.active(np.array([0, 1, 2], np.uint32), values)
+        bins.active(np.array([7], np.uint32), values[:1])
+    assert [len(call.args[0]) for call in maxima.mock_calls] == [3, 1]
+
+
+def test_without_numba_dense_features_go_through_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contexts, "DENSE", 1)
+    monkeypatch.setitem(sys.modules, "autointerp.features.compiled", None)
+    monkeypatch.delattr("autointerp.features.compiled")
+    active, sites = Bins(np.array([0, 9]), 4, False).active(np.array([1, 6], np.uint32), np.ones(2, np.float16))
+    assert (active.tolist(), sites.position.tolist()) == ([0, 1], [1, 6])
 
 
 def test_a_silent_feature_has_no_sites() -> None:
