@@ -19,6 +19,7 @@ from autointerp.records import (
     Response,
     Side,
     Task,
+    Usage,
     maybe_billed,
 )
 from tests.studies import example
@@ -32,6 +33,14 @@ def test_tokens_join_to_the_text_whatever_the_script() -> None:
     e = example(tokens=tokens)
     assert e.tokens == tokens
     assert "".join(e.tokens) == e.text
+
+
+def test_at_another_cost_an_answer_is_the_same_field_by_field() -> None:
+    values = dict(text="x", usage=Usage(3, 2, 1), cost_usd=None, finish="length", model="m", probabilities={"1": 1.0})
+    answer = Response(**values, at=({"0": 0.5},), cached=True)  # type: ignore[arg-type]
+    assert all(getattr(answer, f.name) != f.default for f in dataclasses.fields(Response) if f.name != "cost_usd")
+    moved = answer.at_cost(0.25)
+    assert dataclasses.astuple(moved) == dataclasses.astuple(dataclasses.replace(answer, cost_usd=0.25))
 
 
 def test_ends_of_the_sequence_are_known() -> None:

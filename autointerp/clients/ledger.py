@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 
 from autointerp.clients.budget import Budget
 from autointerp.clients.journal import Journal
@@ -84,7 +83,7 @@ class Ledger:
             return redacted(Failure("internal", f"{type(error).__name__}: {error}"[:400]), self._key)
         if isinstance(outcome, Failure):
             return redacted(outcome, self._key)
-        return replace(outcome, cost_usd=self._dollars(outcome))
+        return outcome.at_cost(self._dollars(outcome))
 
     def _dollars(self, answer: Response) -> float | None:
         if answer.cost_usd is not None:

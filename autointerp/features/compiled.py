@@ -17,7 +17,8 @@ def maxima(
 
     Parameters
     ----------
-    tokens : (nnz,) ascending flat positions, at least one, fewer than 2³¹. height : (nnz,) numbers that order as the activations do.
+    tokens : (nnz,) ascending flat positions, at least one, fewer than 2³¹. height : (nnz,) numbers that order as the
+        activations do.
     offsets : (n_sequences + 1,) first token of each sequence. base : (n_sequences + 1,) its first bin.
     length : tokens of a bin.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from autointerp.errors import NotEnoughExamples, UsageError
 from autointerp.pipeline.estimate import Estimate, Tally, placeholder
+from autointerp.pipeline.garbage import rarely_collected
 from autointerp.pipeline.interrupt import interruptible
 from autointerp.pipeline.results import Results
 from autointerp.pipeline.stream import Bounds, Result, Stream
@@ -215,7 +216,7 @@ class Pipeline:
         clients = list({id(c): c for c in (self.client, self.score_client)}.values())
         for client in clients:
             await client.recover()  # before the budget: what turns out never to have been sent does not count
-        with ExitStack() as stack:
+        with rarely_collected(), ExitStack() as stack:
             if budget_usd is not None:
                 from autointerp.clients import Budget
 

@@ -52,6 +52,13 @@ class Response:
     at: tuple[Mapping[str, float], ...] | None = None
     cached: bool = field(default=False, compare=False)
 
+    def at_cost(self, usd: float | None) -> Response:
+        """The same answer at another cost."""
+        # by hand: dataclasses.replace takes a hundredth of a request's CPU time
+        return Response(
+            self.text, self.usage, usd, self.finish, self.model, self.probabilities, self.at, cached=self.cached
+        )
+
     def from_cache(self) -> Response:
         """The same answer, marked as read from the store."""
         return replace(self, cached=True)
