@@ -230,7 +230,7 @@ class Bins:
         """The compiled loops; None without the extra ``fast``."""
         try:
             from autointerp.features import compiled
-        except ImportError:
+        except (ImportError, RuntimeError):  # without numba, or where it finds no folder to keep what it compiles
             return None
         return compiled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -133,12 +134,20 @@ def test_compiled_loops_come_with_the_first_dense_feature_and_stay(monkeypatch: 
     assert [len(call.args[0]) for call in maxima.mock_calls] == [3, 1]
 
 
-def test_without_numba_dense_features_go_through_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_folder(**options: object) -> None:
+    raise RuntimeError("cannot cache function: no locator available")
+
+
+@pytest.mark.parametrize("numba", [None, SimpleNamespace(njit=no_folder)])
+def test_without_numba_dense_features_go_through_numpy(numba: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contexts, "DENSE", 1)
-    monkeypatch.setitem(sys.modules, "autointerp.features.compiled", None)
+    monkeypatch.setitem(sys.modules, "numba", numba)  # type: ignore[arg-type]
+    monkeypatch.delitem(sys.modules, "autointerp.features.compiled")
     monkeypatch.delattr("autointerp.features.compiled")
-    active, sites = Bins(np.array([0, 9]), 4, False).active(np.array([1, 6], np.uint32), np.ones(2, np.float16))
+    bins = Bins(np.array([0, 9]), 4, False)
+    active, sites = bins.active(np.array([1, 6], np.uint32), np.ones(2, np.float16))
     assert (active.tolist(), sites.position.tolist()) == ([0, 1], [1, 6])
+    assert bins._loops is None
 
 
 def test_a_silent_feature_has_no_sites() -> None:
