@@ -14,7 +14,8 @@ from autointerp.files import atomic_open, write_json
 from autointerp.report.reading import short
 
 if TYPE_CHECKING:
-    from autointerp.export.source import Settings, Source
+    from autointerp.export.settings import Settings
+    from autointerp.export.source import Source
     from autointerp.records import Score
 
 SCORERS = {"detection": "detection", "fuzzing": "fuzz"}
@@ -31,7 +32,7 @@ def export(source: Source, out: Path, settings: Settings) -> dict[str, int]:
     ------
     UsageError : no explanation, or by no such explainer; or the contexts that were judged are not at hand.
     """
-    features, written = source.features(settings), {"explanation": 0, "score": 0}
+    features, written = source.features, {"explanation": 0, "score": 0}
     contexts = None
     if source.cache is not None and source.corpus is not None:
         contexts = Contexts(source.cache, source.corpus, settings.context)

@@ -20,7 +20,8 @@ from autointerp.export.neuronpedia_fields import FIELDS, problem
 from autointerp.files import atomic_open
 
 if TYPE_CHECKING:
-    from autointerp.export.source import Settings, Source
+    from autointerp.export.settings import Settings
+    from autointerp.export.source import Source
     from autointerp.records import Example
 
 EMPTY: dict[str, Any] = {"str": "", "bool": False, "int": 0, "float": 0.0, "strs": [], "ints": [], "floats": []}
@@ -42,7 +43,7 @@ def export(source: Source, out: Path, settings: Settings) -> dict[str, int]:
     rows = Rows(source, settings, names, Contexts(cache, corpus, settings.context))
     for kind, row in rows.about():
         _write_lines(folder / f"{kind}.jsonl", kind, [row])
-    features, written = source.features(settings), dict.fromkeys(("feature", "activation", "explanation", "score"), 0)
+    features, written = source.features, dict.fromkeys(("feature", "activation", "explanation", "score"), 0)
     for number, begin in enumerate(range(0, len(features), settings.batch)):
         part = features[begin : begin + settings.batch]
         told = source.results(part)

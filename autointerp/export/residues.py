@@ -18,7 +18,8 @@ from autointerp.report.joined import borne_out, explanations_of
 if TYPE_CHECKING:
     from autointerp.cache import ActivationCache
     from autointerp.corpus import Corpus
-    from autointerp.export.source import Settings, Source
+    from autointerp.export.settings import Settings
+    from autointerp.export.source import Source
 
 ANALYSIS = "autointerp"
 
@@ -119,7 +120,7 @@ def _proteins(source: Source) -> tuple[ActivationCache, Corpus]:
 def _features(
     source: Source, settings: Settings, cache: ActivationCache
 ) -> Iterator[tuple[int, Mapping[str, Any], Regions]]:
-    features = source.features(settings)
+    features = source.features
     for feature, known in zip(features, source.rows(features), strict=True):
         yield feature, known, regions_of(cache, feature, settings.min_share)
 

@@ -12,7 +12,8 @@ from autointerp.export.neuronpedia import Names, Rows
 from autointerp.files import atomic_open
 
 if TYPE_CHECKING:
-    from autointerp.export.source import Settings, Source
+    from autointerp.export.settings import Settings
+    from autointerp.export.source import Source
 
 SAME = (
     "neuron_alignment_indices", "neuron_alignment_values", "neuron_alignment_l1", "correlated_neurons_indices",
@@ -34,7 +35,7 @@ def export(source: Source, out: Path, settings: Settings) -> dict[str, int]:
     cache, corpus = source.needs_contexts("an export as SAEDashboard's JSON")
     names = Names(source, settings)
     rows = Rows(source, settings, names, Contexts(cache, corpus, settings.context))
-    features, n = source.features(settings), 0
+    features, n = source.features, 0
     head = {"model_id": names.model, "layer": names.layer, "sae_set": names.set, "sae_id_suffix": None}
     for number, begin in enumerate(range(0, len(features), settings.batch)):
         part = features[begin : begin + settings.batch]

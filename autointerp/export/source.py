@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -26,56 +25,19 @@ ROWS = 256
 """Features that are read at once."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What an export takes beside the run; a format uses what it needs."""
-
-    features: Sequence[int] | None = None
-    """These alone; by default those that have an explanation, or all if none has."""
-    context: int = 64
-    """Tokens of a context."""
-    n_top: int = 20
-    """Strongest contexts of a feature."""
-    n_bins: int = 5
-    """Intervals of activation between 0 and the feature's maximum."""
-    per_bin: int = 5
-    """Contexts of each interval."""
-    batch: int = 256
-    """Features of a file."""
-    model_id: str | None = None
-    """Neuronpedia's name of the model; by default the subject's."""
-    layer: int | None = None
-    """Layer of the coder; by default the number in the hook."""
-    source_set: str = "autointerp"
-    """Name of the set of coders that this one belongs to."""
-    creator_id: str = "autointerp"
-    """Id of the creator in that database."""
-    creator_name: str = "autointerp"
-    """Name to show for it."""
-    release: str | None = None
-    """Name of the release; by default the source set's."""
-    created: str | None = None
-    """Time that rows bear, ISO 8601; by default now."""
-    explainer: str | None = None
-    """Whose explanations, where a format holds one a feature; by default the first."""
-    min_share: float = 0.5
-    """Least share of a feature's maximum that makes a residue one of its regions."""
-    seed: int = 0
-    """Of the choice of contexts within an interval."""
-
-
 class Source(AbstractContextManager["Source"]):
     """A run, opened for export.
 
     Attributes
     ----------
-    folder : of the run. cache, corpus : None where they are not at hand.
+    folder : of the run. cache, corpus : None where they are not at hand. chosen : the features asked for, None if all
+        that there is something to say of.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, features: Sequence[int] | None = None) -> None:
         from autointerp.store import RunStore
 
-        self.folder = Path(folder)
+        self.folder, self.chosen = Path(folder), features
         self.store = RunStore.open(self.folder, readonly=True)
         self.cache: ActivationCache | None = cache_of(self.folder)
         place = place_of(self.folder, "corpus")
@@ -139,16 +101,17 @@ class Source(AbstractContextManager["Source"]):
         assert self.corpus is not None
         return self.cache, self.corpus
 
-    def features(self, settings: Settings) -> list[int]:
-        """The features to export, ascending.
+    @cached_property
+    def features(self) -> list[int]:
+        """The features to export, ascending: the chosen ones; else those that have an explanation, or all if none has.
 
         Raises
         ------
         UsageError : one is asked for that the run does not know.
         """
         known = self.table["feature"].to_numpy()
-        if settings.features is not None:
-            wanted = sorted(set(settings.features))
+        if self.chosen is not None:
+            wanted = sorted(set(self.chosen))
             if absent := sorted(set(wanted) - set(known.tolist())):
                 raise UsageError(f"feature {absent[0]}: the run knows features {known.min()} … {known.max()}")
             return wanted

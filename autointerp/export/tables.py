@@ -11,7 +11,8 @@ from autointerp.report.joined import plain
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from autointerp.export.source import Settings, Source
+    from autointerp.export.settings import Settings
+    from autointerp.export.source import Source
 
 COLUMNS = ("feature", "explainer", "client", "explanation", "scorer", "judge", "value", "ci_low", "ci_high", "n",
            "n_failed", "null_value")  # fmt: skip
@@ -31,10 +32,10 @@ def _export(source: Source, out: Path, settings: Settings, kind: str) -> dict[st
     import numpy as np
     import pyarrow as pa
 
-    features = source.features(settings) if settings.features is not None else source.table["feature"].to_pylist()
+    features = source.features if source.chosen is not None else source.table["feature"].to_pylist()
     at = np.searchsorted(source.table["feature"].to_numpy(), features)
     write(source.table.take(pa.array(at)), out / f"features.{kind}")
-    wanted = None if settings.features is None else features
+    wanted = None if source.chosen is None else features
     scores = source.store.query(study=source.study, feature=wanted).select(list(COLUMNS))
     write(scores, out / f"scores.{kind}")
     return {"feature": len(features), "score": scores.num_rows}

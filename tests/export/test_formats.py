@@ -18,7 +18,7 @@ from autointerp.errors import UsageError
 from autointerp.explainers.saved import read_explanations
 from autointerp.export import export_run
 from autointerp.export.residues import regions_of
-from autointerp.export.source import Settings
+from autointerp.export.settings import Settings
 from tests.doubles import FakeSubject, make_corpus, write_cache
 from tests.export.conftest import SAID, TEXTS, with_analysis
 
@@ -88,7 +88,7 @@ def test_tables_hold_every_feature_and_every_score(run: Path, tmp_path: Path) ->
         (0, "default@2", "detection@2", 0.75, 0.5), (0, "default@2", "fuzzing@2", 0.75, None),
         (0, "residue@1", None, None, None), (2, "default@2", None, None, None),
     ]  # fmt: skip
-    export_run(run, "csv", tmp_path / "few", Settings(features=[2]))
+    export_run(run, "csv", tmp_path / "few", features=[2])
     assert len((tmp_path / "few" / "features.csv").read_text().splitlines()) == 2
 
 

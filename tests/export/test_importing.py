@@ -18,7 +18,7 @@ from autointerp.errors import FormatError, UsageError
 from autointerp.export import export_run
 from autointerp.export.contexts import Contexts
 from autointerp.export.importing import import_run
-from autointerp.export.source import Settings
+from autointerp.export.settings import Settings
 from autointerp.report import write_report
 from autointerp.store import RunStore
 from tests.export.conftest import SAID, with_analysis

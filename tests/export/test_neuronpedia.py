@@ -15,7 +15,7 @@ from autointerp.errors import UsageError
 from autointerp.export import export_run
 from autointerp.export.contexts import Contexts
 from autointerp.export.neuronpedia_fields import FIELDS, NEEDED, problem
-from autointerp.export.source import Settings
+from autointerp.export.settings import Settings
 from tests.export.conftest import SAID, with_analysis
 
 SMALL = Settings(context=4, n_top=1, n_bins=2, created="2026-01-31T00:00:00+00:00")
@@ -42,8 +42,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def exported(run: Path, out: Path, settings: Settings = SMALL) -> dict[str, list[dict[str, Any]]]:
-    export_run(run, "neuronpedia", out, settings)
+def exported(
+    run: Path, out: Path, settings: Settings = SMALL, features: list[int] | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    export_run(run, "neuronpedia", out, settings, features)
     folder = out / "fake-protein" / "1-autointerp"
     files = sorted(folder.rglob("*.jsonl*"))
     return {str(path.relative_to(folder)): read(path) for path in files}
@@ -134,13 +136,14 @@ def test_explanations_and_scores_by_hand(run: Path, tmp_path: Path) -> None:
 
 def test_every_row_passes_the_check_and_the_bytes_are_the_same_again(run: Path, tmp_path: Path) -> None:
     with_analysis(run)
-    found = exported(run, tmp_path / "out", Settings(features=[0, 1, 2], batch=2, created="2026-01-31"))
+    settings = Settings(batch=2, created="2026-01-31")
+    found = exported(run, tmp_path / "out", settings, [0, 1, 2])
     kinds = {"features": "feature", "activations": "activation", "explanations": "explanation", "scores": "score"}
     assert {name for name in found if name.endswith("gz")} == {f"{k}/batch-{n}.jsonl.gz" for k in kinds for n in (0, 1)}
     for name, rows in found.items():
         kind = kinds.get(name.partition("/")[0], name.partition(".")[0])
         assert [problem(kind, row) for row in rows] == [None] * len(rows)
-    export_run(run, "neuronpedia", tmp_path / "again", Settings(features=[0, 1, 2], batch=2, created="2026-01-31"))
+    exported(run, tmp_path / "again", settings, [0, 1, 2])
     for path in sorted((tmp_path / "out").rglob("*.jsonl*")):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "out")).read_bytes()
 
@@ -203,7 +206,7 @@ def test_groups_against_every_context(study: Path) -> None:
 
 def test_what_an_export_needs_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"feature 9: the run knows features 0 … 2"):
-        export_run(run, "neuronpedia", tmp_path / "out", Settings(features=[9]))
+        export_run(run, "neuronpedia", tmp_path / "out", features=[9])
     with pytest.raises(UsageError, match=r"unknown format 'neuronpedai'; .*neuronpedia"):
         export_run(run, "neuronpedai", tmp_path / "out")
     (run.parent / "corpus" / "corpus.json").unlink()
