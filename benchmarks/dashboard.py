@@ -3,7 +3,10 @@
 The run has ``--features`` features with ``--explanations`` explanations, a score and a null of each, a cache, and the
 tables of `autointerp analyze`; the first ``--judged`` features have 100 trials of every score and null too, and are the
 ones whose pages are measured and exported. Times of the browser are of headless Chromium through Playwright, and left
-out where there is none. Prints JSON.
+out where there is none. The baseline (`dashboard_side.py`) reads its files for each request: each query's
+``parquet_ms`` is the joined table read, filtered, sorted, and a page of it written as JSON; the feature's ``sqlite_ms``
+its rows read and written as JSON, without contexts, statistics and neighbours. ``ratio`` is the baseline's median over
+ours; ``rows`` differ at the end of a range, where ours are of the four digits that it shows. Prints JSON.
 
     python benchmarks/dashboard.py [--features 20000] [--explanations 10] [--judged 1000] [--folder DIR]
 """
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dashboard_side import feature, median_ms, page, write_features
 from synthetic import make_cache, make_families
 
 from autointerp.cache import ActivationCache
@@ -189,11 +193,11 @@ ASKED = """async (queries) => {
       table.query(params);
       times.push(performance.now() - t);
     }
-    found[query] = {first_ms: times[0], median_ms: times.sort((a, b) => a - b)[3]};
+    found[query] = {first_ms: times[0], median_ms: times.sort((a, b) => a - b)[3], rows: table.query(params).length};
   }
   return found;
 }"""
-"""Milliseconds of each query: the first of seven turns, and their median."""
+"""Milliseconds of each query: the first of seven turns, and their median; and the rows it finds."""
 OPENED = """async (features) => {
   const painted = () => new Promise((r) => requestAnimationFrame(() => setTimeout(r)));
   const rest = () => new Promise((r) => setTimeout(() => requestIdleCallback(r), 300));
@@ -253,6 +257,17 @@ def in_browser(address: str, n_judged: int) -> dict[str, Any]:
     }
 
 
+def beside(found: dict[str, Any], table: Path, store: Path, features: range) -> None:
+    """Put the baseline's times and the ratios next to ours."""
+    for query, ours in found.get("query_ms", {}).items():
+        ours["parquet_ms"] = round(median_ms(lambda query=query: page(table, query)), 2)
+        ours["ratio"] = round(ours["parquet_ms"] / max(ours["median_ms"], 0.1), 1)  # 0.1 ms: a tick of its clock
+        ours["parquet_rows"] = page(table, query)[0]
+    times = [median_ms(lambda number=number: feature(store, number), turns=1) for number in features]
+    found["feature"]["sqlite_ms"] = round(statistics.median(times), 1)
+    found["feature"]["ratio"] = round(found["feature"]["sqlite_ms"] / found["feature"]["median_ms"], 2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=20_000)
@@ -269,9 +284,8 @@ def main() -> None:
             size, seconds = timed(f"{address}data/run/table")
             found["table"] = {"mb": round(size / 1e6, 2), "first_s": round(seconds, 3)}
             found["table"]["again_s"] = round(timed(f"{address}data/run/table")[1], 3)
-            pages = [
-                timed(f"{address}data/run/feature/{f}") for f in range(0, options.judged, max(options.judged // 50, 1))
-            ]
+            shown = range(0, options.judged, max(options.judged // 50, 1))
+            pages = [timed(f"{address}data/run/feature/{f}") for f in shown]
             found["feature"] = {
                 "largest_kb": round(max(size for size, _ in pages) / 1e3, 1),
                 "median_ms": round(1e3 * statistics.median(seconds for _, seconds in pages), 1),
@@ -279,9 +293,12 @@ def main() -> None:
             }
             found |= in_browser(address, options.judged)
             found["server_resident_mb"] = round(resident_mb(server.pid), 1)
+            columns = json.loads(urllib.request.urlopen(f"{address}data/run/table").read())["columns"]
         finally:
             server.terminate()
             server.wait()
+        write_features(run, folder / "features.parquet", next(c for c in columns if c["name"] == "frequency")["values"])
+        beside(found, folder / "features.parquet", run / "run.db", shown)
         print(json.dumps(found), file=sys.stderr, flush=True)
         found["export"] = export(run, options.judged, folder / "site")
     found |= {"features": options.features, "explanations": options.explanations, "judged": options.judged}
