@@ -26,14 +26,14 @@
   function scatter(rows, a, place, names, x, y) {
     const range = [Math.min(x.range[0], y.range[0]), Math.max(x.range[1], y.range[1])];
     const [us, vs] = [Float32Array.from(rows, (r) => r.u), Float32Array.from(rows, (r) => r.v)];
-    const guides = (ink, { px, py, css }) => {
-      ink.strokeStyle = css('--line');
+    const guides = (ink, { px, py }) => {
+      ink.strokeStyle = D.colourNow('--line');
       ink.lineWidth = 1;
       ink.beginPath();
       ink.moveTo(px(range[0]), py(range[0]));
       ink.lineTo(px(range[1]), py(range[1]));
       ink.stroke();
-      ink.fillStyle = css('--quiet');
+      ink.fillStyle = D.colourNow('--quiet');
       ink.font = '11px system-ui, sans-serif';
       for (const t of [0, 0.25, 0.5, 0.75, 1]) {
         const v = range[0] + t * (range[1] - range[0]);
@@ -46,7 +46,10 @@
     const told = (k) => [h('b', `${rows[k].feature}  `), `${names[0]} ${D.fixed(rows[k].u)}, ${names[1]} ${D.fixed(rows[k].v)}`, h('div', (a.text(rows[k].i) || '').slice(0, 160))];
     const plot = D.scatter({ x: us, y: vs, told, label: `${names[1]} against ${names[0]}`, height: 380, guides, ranges: { x: range, y: range },
       open: (k) => D.go([place.run.slug, 'feature', rows[k].feature]) });
-    const draw = () => plot.draw(rows.map((_, k) => k), { of: (k) => getComputedStyle(document.documentElement).getPropertyValue(rows[k].d >= 0 ? '--c0' : '--c1').trim() });
+    const draw = () => {
+      const [better, worse] = [D.colourNow('--c0'), D.colourNow('--c1')];
+      plot.draw(rows.map((_, k) => k), { of: (k) => (rows[k].d >= 0 ? better : worse) });
+    };
     requestAnimationFrame(draw);
     document.addEventListener('theme', () => plot.element.isConnected && draw());
     return plot.element;

@@ -235,6 +235,11 @@
   /** The class a0 … a9 that colours a token, 0 for the weakest. */
   D.level = (value, max) => (value > 0 && max > 0 ? Math.min(9, Math.floor((value / max) * 10)) : -1);
   D.colour = (i) => `var(--c${((i % 9) + 9) % 9})`;
+  /** What a variable of the style sheet is now, for a canvas: read as text it would be `light-dark(…)`. */
+  D.colourNow = function (name) {
+    document.head.style.setProperty('color', `var(${name})`); // never seen itself
+    return getComputedStyle(document.head).color;
+  };
 
   /** In the place of what is missing: what, and the command that makes it. */
   D.missing = function (what) {

@@ -7,13 +7,15 @@
   const RAMP = ['#2a4570', '#46546c', '#5f636d', '#767470', '#8e8673', '#a89972', '#c4ad6d', '#e0c364', '#fbdd54'];
   const NIGHT = ['#5a7fc0', '#6f8bb0', '#8497a6', '#98a39c', '#adb090', '#c2bd83', '#d7ca73', '#ebd861', '#fff04b'];
 
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const isNight = () => getComputedStyle(document.documentElement).colorScheme === 'dark';
 
   /** A colour for each row by a column, and what the colours mean. */
   D.painter = function (column) {
-    const palette = Array.from({ length: 9 }, (_, i) => css(`--c${i}`));
-    if (!column) return { of: () => css('--accent'), legend: [] };
+    const palette = Array.from({ length: 9 }, (_, i) => D.colourNow(`--c${i}`));
+    if (!column) {
+      const accent = D.colourNow('--accent');
+      return { of: () => accent, legend: [] };
+    }
     if (column.kind === 'category') {
       const legend = column.words.slice(0, 9).map((word, i) => [palette[i], word]);
       return { of: (row) => (column.values[row] < 0 ? null : palette[column.values[row] % 9]), legend };
@@ -71,10 +73,11 @@
       const ink = canvas.getContext('2d');
       ink.scale(ratio, ratio);
       ink.clearRect(0, 0, width, tall);
-      if (guides) guides(ink, { px, py, width, tall, css });
+      if (guides) guides(ink, { px, py });
       const size = x.length > 8000 ? 1.6 : x.length > 1500 ? 2.2 : 3.2;
       const chosen = rows ? new Set(rows) : null;
-      ink.fillStyle = css('--null');
+      const none = D.colourNow('--null');
+      ink.fillStyle = none;
       ink.globalAlpha = 0.28;
       if (!chosen || chosen.size < x.length) {
         for (let i = 0; i < x.length; i++) if (x[i] === x[i] && y[i] === y[i] && !(chosen && chosen.has(i))) ink.fillRect(px(x[i]) - size / 2, py(y[i]) - size / 2, size, size);
@@ -82,14 +85,14 @@
       ink.globalAlpha = 0.9;
       for (const i of rows || []) {
         if (!(x[i] === x[i] && y[i] === y[i])) continue;
-        ink.fillStyle = paint.of(i) || css('--null');
+        ink.fillStyle = paint.of(i) || none;
         ink.beginPath();
         ink.arc(px(x[i]), py(y[i]), size * 0.85, 0, 7);
         ink.fill();
       }
       if (picked !== null && x[picked] === x[picked]) {
         ink.globalAlpha = 1;
-        ink.strokeStyle = css('--ink');
+        ink.strokeStyle = D.colourNow('--ink');
         ink.lineWidth = 1.6;
         ink.beginPath();
         ink.arc(px(x[picked]), py(y[picked]), 6, 0, 7);

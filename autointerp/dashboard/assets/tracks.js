@@ -6,8 +6,6 @@
   const LETTER = { residue: 8, word: 27 };
   const HEIGHT = { row: 26, notes: 13, axis: 18, letters: 16 };
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
   /** First index of ascending `at` that is not below `value`. */
   function from(at, value) {
     let [low, high] = [0, at.length];
@@ -109,7 +107,7 @@
 
     function drawAxis(pen, width, height) {
       const [a, b] = window_;
-      pen.fillStyle = colour('--quiet');
+      pen.fillStyle = D.colourNow('--quiet');
       pen.font = '11px system-ui, sans-serif';
       pen.textAlign = 'center';
       const step = steps(b - a);
@@ -128,7 +126,7 @@
       const letter = isText ? 11 : Math.min(13, size * 1.1);
       pen.font = `${letter}px ui-monospace, Menlo, "DejaVu Sans Mono", monospace`;
       pen.textAlign = 'center';
-      pen.fillStyle = colour('--ink');
+      pen.fillStyle = D.colourNow('--ink');
       const most = isText ? Math.max(1, Math.floor((size - 3) / 6.7)) : 1;
       for (let i = Math.floor(a); i < b; i++) {
         const token = isText ? tokens(i).trim().replace(/\s/g, '␣') : tokens(i);
@@ -138,7 +136,7 @@
 
     const drawNotes = (one) => (pen, width) => {
       const [a, b] = window_;
-      pen.fillStyle = colour(`--c${one.code % 9}`);
+      pen.fillStyle = D.colourNow(`--c${one.code % 9}`);
       for (const { note, lane: level } of one.placed) {
         if (note[1] <= a || note[0] >= b) continue;
         const x = Math.max(0, ((note[0] - a) / (b - a)) * width);
@@ -151,9 +149,9 @@
       const [a, b] = window_;
       const v = columns(row.fine && row.fine.start <= a && row.fine.stop >= b ? row.fine : row.track, a, b, Math.round(width));
       const top = row.top || Math.max(...v, 1e-9);
-      pen.fillStyle = colour('--faint');
+      pen.fillStyle = D.colourNow('--faint');
       pen.fillRect(0, height - 1, width, 1);
-      pen.fillStyle = row.key === pick ? colour('--orange') : colour('--a7') || colour('--orange');
+      pen.fillStyle = D.colourNow(row.key === pick ? '--orange' : '--a7');
       for (let x = 0; x < v.length; x++) {
         if (v[x] > 0) {
           const y = Math.max(1.5, Math.min(1, v[x] / top) * (height - 4));
