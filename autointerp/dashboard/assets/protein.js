@@ -11,10 +11,11 @@
     let timer = 0;
     let turn = 0;
     const input = h('input.input.wide', { type: 'search', placeholder: place.run.protein ? 'id, name, gene or organism' : 'id or words of the text', 'aria-label': 'find a sequence', value: place.params.get('find') || '',
-      spellcheck: 'false', oninput: () => { clearTimeout(timer); timer = setTimeout(ask, 180); } });
+      spellcheck: 'false', oninput: () => { remember(); clearTimeout(timer); timer = setTimeout(() => list.isConnected && ask(), 180); } });
+    // at once: a click may leave the page before anyone has asked
+    const remember = () => D.setParams({ find: input.value.trim() });
     async function ask() {
       const words = input.value.trim();
-      D.setParams({ find: words });
       const mine = ++turn;
       try {
         const found = await D.load(`${slug}/sequences/${words || '*'}`);
