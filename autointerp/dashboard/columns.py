@@ -85,8 +85,10 @@ def told(run: Run, frame: Frame) -> Iterator[Column]:
     texts: list[str | None] = [None] * len(frame.features)
     codes = np.full(len(frame.features), -1, np.int32)
     first = run.shown
-    rows = np.searchsorted(frame.features, np.fromiter(first, np.int64, len(first))).tolist()
-    for row, one in zip(rows, first.values(), strict=True):
+    every = list(first.values())
+    rows, known = frame.at(np.fromiter(first, np.int64, len(first)))  # a running study may have more of them by now
+    for row, at in zip(rows.tolist(), known.tolist(), strict=True):
+        one = every[at]
         texts[row] = one.text if one.failure is None else f"({one.failure})"
         codes[row] = one.maker
     yield Column("explanation", "explanation", "text", texts, "explanation")

@@ -27,6 +27,7 @@ def _status(run: Run) -> dict[str, Any]:
     return {
         "now": time.time(),
         "stamp": run.stamp(),
+        "table": run.next_stamp("table"),
         "running": workers > 0,
         "workers": workers,
         "answered_last_minute": answered,

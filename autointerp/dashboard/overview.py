@@ -43,7 +43,7 @@ def texts(run: Run, chunk: str) -> dict[str, Any]:
     part = run.features[int(chunk) * CHUNK : (int(chunk) + 1) * CHUNK].tolist()
     makers = run.makers
     place = {maker: i for i, maker in enumerate(makers)}
-    told = run.store.texts(part)
+    told = [row for row in run.store.texts(part) if row[1:3] in place]  # a running study may have begun others since
     return {
         "makers": maker_names(makers),
         "feature": [row[0] for row in told],

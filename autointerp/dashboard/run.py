@@ -65,13 +65,16 @@ class Run:
 
     Raises
     ------
-    FormatError : no run store there, or one of a newer version.
+    FormatError : no run store there, or one of a newer version. UsageError : its store holds several studies, and
+        ``run.toml`` names none.
     """
 
     def __init__(self, folder: Path, name: str, slug: str, options: Options | None = None) -> None:
         self.folder, self.name, self.slug = folder, name, slug
         self.options = options or Options()
         self.store = RunStore.open(folder, readonly=True)
+        self.store.begun()  # one of several studies must be named: says so before a page is opened
+        self._state: str | None = None
         self._tables: dict[str, Rows | dict[str, str]] = {}
         self._made: dict[str, Made] = {}
         self._lock = RLock()
@@ -234,12 +237,27 @@ class Run:
         return self.cached("makers", lambda: self.store.makers() if self.has_study else [])
 
     def stamp(self) -> str:
-        """Changes when the study has new results."""
-        return self.store.mark() if self.has_study else "empty"
+        """Changes when the study has new results; within what :meth:`cached` makes, the state that it is made of."""
+        with self._lock:
+            return self._state or self.brief("stamp", lambda: self.store.mark() if self.has_study else "empty")
 
     def cached(self, name: str, make: Callable[[], T]) -> T:
-        """What ``make`` gives, kept until the study has new results."""
-        return self._kept(name, make, self.brief("stamp", self.stamp))
+        """What ``make`` gives, kept until the study has new results; parts of it that are cached are made with it."""
+        with self._lock:
+            outer, stamp = self._state, self.stamp()
+            if outer and name in self._made and self._made[name].stamp != outer:
+                self.forget(name)
+            self._state = stamp
+            try:
+                return self._kept(name, make, stamp)
+            finally:
+                self._state = outer
+
+    def next_stamp(self, name: str) -> str:
+        """The state of the study that ``cached(name)`` would show now."""
+        with self._lock:
+            known = self._made.get(name)
+            return self.stamp() if known is None or time.monotonic() > known.until else known.stamp
 
     def brief(self, name: str, make: Callable[[], T]) -> T:
         """What ``make`` gives, kept for a second: many may ask, the store is asked once."""

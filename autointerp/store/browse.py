@@ -41,13 +41,23 @@ class BrowseTables(Core):
     """Reads that take as long as what they give is large."""
 
     def begun(self) -> bool:
-        """Whether anything was ever written into the study."""
-        return self._number is not None or self._find(self._name) is not None
+        """Whether anything was ever written into the study.
+
+        Raises
+        ------
+        UsageError : the store holds several studies, and none of them was named.
+        """
+        if self._number is not None:
+            return True
+        if self._name is None and self._rows("SELECT 1 FROM studies LIMIT 1"):
+            self._study  # noqa: B018 - several of them: says so
+        return self._find(self._name) is not None
 
     def mark(self) -> str:
-        """Another text after a study of the store got new results; costs a look at the ends of three indices."""
-        newest = ", ".join(f"(SELECT MAX(id) FROM {table})" for table in ("scores", "attempts", "events"))
-        return "-".join(str(number or 0) for number in self._rows(f"SELECT {newest}")[0])
+        """Another text after a study of the store got new results, or lost some; costs counting its results."""
+        newest = [f"(SELECT MAX(id) FROM {table})" for table in ("scores", "attempts", "events")]
+        counts = [f"(SELECT COUNT(*) FROM {table})" for table in ("explanations", "scores", "skipped")]
+        return "-".join(str(number or 0) for number in self._rows(f"SELECT {', '.join(newest + counts)}")[0])
 
     def features(self) -> np.ndarray:
         """(n,) int64 the features that were explained, or skipped, ascending."""
@@ -161,8 +171,8 @@ class BrowseTables(Core):
     def pulse(self) -> tuple[int, int]:
         """Requests answered in the last minute (of the newest ``RECENT``), and living workers, who may be others."""
         answered = (
-            "SELECT COUNT(*) FROM (SELECT finished FROM attempts WHERE study = ? ORDER BY id DESC"
-            f" LIMIT {RECENT}) AS newest WHERE finished > unixnow() - 60"
+            "SELECT COUNT(*) FROM (SELECT finished, outcome FROM attempts WHERE study = ? ORDER BY id DESC"
+            f" LIMIT {RECENT}) AS newest WHERE finished > unixnow() - 60 AND outcome = 'answer'"
         )
         alive = "SELECT COUNT(*) FROM workers WHERE study = ? AND seen > unixnow() - ?"
         return self._rows(answered, (self._study,))[0][0], self._rows(alive, (self._study, LEASE_S))[0][0]

@@ -1,5 +1,6 @@
-"""The run that readers' pages are tried on, and a browser on it."""
+"""The run that readers' pages are tried on, a browser on it, and a database server."""
 
 from tests.dashboard.planted import browser, planted, run
+from tests.databases import postgres, server
 
-__all__ = ["browser", "planted", "run"]
+__all__ = ["browser", "planted", "postgres", "run", "server"]

@@ -23,7 +23,7 @@
         history.set(slug, seen);
         if (status.running) pause = QUICK;
         const mark = `${slug}:${status.stamp}`;
-        if (stamp && stamp !== mark && stamp.startsWith(slug + ':')) document.dispatchEvent(new CustomEvent('grown'));
+        if (stamp && stamp !== mark && stamp.startsWith(slug + ':')) D.forget(`${slug}/`);
         stamp = mark;
       }
       badge(status);

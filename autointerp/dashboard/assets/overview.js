@@ -8,6 +8,8 @@
   const WIDTHS = { text: 18, category: 8, tags: 11, number: 5.6, score: 8.9, feature: 3.8, pattern: 4.8, explainer: 6, note: 12 };
   const GAP = 0.9;
   const SHOWN = ['frequency', 'concept', 'pattern', 'bookmark', 'tag'];
+  // typing, dragging, choosing: what is under the hand must not be drawn anew
+  const BUSY = '.facet :focus-visible, .facet select:focus, .facet:active, details.menu[open]';
   const HISTOGRAMS = ['frequency', 'concept_f1', 'max', 'family_f1'];
 
   function chosenColumns(table, params) {
@@ -89,7 +91,9 @@
         return h('div.th', { role: 'columnheader', 'aria-sort': up ? 'ascending' : down ? 'descending' : 'none', class: column.kind === 'number' && column.group !== 'score' ? 'th num' : 'th' }, button);
       }));
     }
-    function show(found) {
+    function show(found, of) {
+      if (of !== table && picked && rows.length) picked = found.findIndex((row) => of.features[row] === table.features[rows[picked]]);
+      table = of;
       rows = found;
       columns = chosenColumns(table, place.params);
       const widths = columns.map((c) => WIDTHS[c.name] || WIDTHS[c.group] || WIDTHS[c.kind]);
@@ -98,7 +102,7 @@
       scroller.style.setProperty('--least', `${widths.reduce((sum, w) => sum + w + GAP, 2 - GAP)}rem`);
       scroller.setAttribute('aria-rowcount', rows.length + 1);
       spacer.style.setProperty('height', `${Math.max(rows.length * HEIGHT, 1)}px`);
-      picked = Math.min(picked, Math.max(rows.length - 1, 0));
+      picked = Math.max(Math.min(picked, rows.length - 1), 0);
       header();
       paint(true);
       if (!rows.length) body.append(h('div.none', { role: 'row' }, h('div', { role: 'cell' }, 'No feature fits. ', h('button.button.small', { type: 'button', onclick: () => change(null) }, 'clear all'))));
@@ -128,7 +132,8 @@
     const apply = () => change({ [column.name]: from.value || to.value ? `${from.value}~${to.value}` : null });
     const clear = h('button.icon.small', { type: 'button', 'aria-label': `any ${column.label}`, onclick: () => change({ [column.name]: null }) }, '×');
     const box = h('section.facet', h('div.facet-head', h('h3', column.label), h('span.right', from, to, clear)), drawn);
-    function show(rows) {
+    function show(rows, of) {
+      column = of.get(column.name);
       const chosen = D.range(place.params.get(column.name));
       const set = place.params.has(column.name);
       from.value = chosen[0] ?? '';
@@ -145,8 +150,9 @@
     const list = h('div.chips');
     const select = h('select.input', { 'aria-label': column.label, onchange: () => change({ [column.name]: select.value || null }) });
     const box = h('section.facet', h('div.facet-head', h('h3', column.label)), many ? select : list);
-    function show(rows) {
-      const counts = table.counts(column, rows);
+    function show(rows, of) {
+      column = of.get(column.name);
+      const counts = of.counts(column, rows);
       const chosen = new Set((place.params.get(column.name) || '').split('|').filter(Boolean));
       const order = column.words.map((_, i) => i).sort((a, b) => counts[b] - counts[a]);
       if (many) {
@@ -183,10 +189,11 @@
     const plot = D.scatter({ x: x.values, y: y.values, told, label: 'map of the features', height: 250, select: (box) => change({ box }), open: (i) => D.go([place.run.slug, 'feature', table.features[i]]) });
     const legend = h('div');
     const clear = h('button.button.small', { type: 'button', onclick: () => change({ box: null }) }, 'all');
-    const big = h('button.button.small', { type: 'button', onclick: () => { section.classList.toggle('big'); show(last); } }, 'enlarge');
+    const big = h('button.button.small', { type: 'button', onclick: () => { section.classList.toggle('big'); show(last, table); } }, 'enlarge');
     const section = h('section.facet.map', h('div.facet-head', h('h3', 'map'), h('span.right', select, clear, big)), plot.element, legend);
     let last = null;
-    function show(rows) {
+    function show(rows, of) {
+      table = of;
       last = rows;
       const painter = D.painter(by());
       clear.hidden = !place.params.has('box');
@@ -194,17 +201,39 @@
       plot.draw(rows, painter);
       D.fill(legend, D.paintLegend(painter));
     }
-    document.addEventListener('theme', () => section.isConnected && show(last));
-    return { element: section, show, leave: plot.leave };
+    const themed = () => last && show(last, table);
+    document.addEventListener('theme', themed);
+    return { element: section, show, leave() { document.removeEventListener('theme', themed); if (plot.leave) plot.leave(); } };
+  }
+
+  function filtered(table, params) {
+    const scores = table.firstScores.slice(0, 4);
+    const numbers = [...scores, ...HISTOGRAMS.map((name) => table.get(name)).filter(Boolean), ...table.scores.filter((c) => params.has(c.name) && !scores.includes(c))];
+    const words = [...table.columns.values()].filter((c) => c.kind === 'category' && new Set(c.values).size > 1);
+    const tags = [...table.columns.values()].filter((c) => c.kind === 'tags' && c.words.length);
+    return [[rangeControl, numbers], [wordControl, words], [tagControl, tags]];
   }
 
   function controls(table, place, change) {
-    const scores = table.firstScores.slice(0, 4);
-    const numbers = [...scores, ...HISTOGRAMS.map((name) => table.get(name)).filter(Boolean), ...table.scores.filter((c) => place.params.has(c.name) && !scores.includes(c))];
-    const words = [...table.columns.values()].filter((c) => c.kind === 'category' && new Set(c.values).size > 1);
-    const tags = [...table.columns.values()].filter((c) => c.kind === 'tags' && c.words.length);
-    return [mapControl(table, place, change), ...numbers.map((c) => rangeControl(c, table, place, change)),
-      ...words.map((c) => wordControl(c, table, place, change)), ...tags.map((c) => tagControl(c, table, place, change))];
+    return [mapControl(table, place, change), ...filtered(table, place.params).flatMap(([make, columns]) => columns.map((c) => make(c, table, place, change)))];
+  }
+
+  /** Equal of tables that differ in their values alone, and can take each other's place in a page. */
+  function shape(table, params) {
+    const listed = filtered(table, params).map(([, columns]) => columns.map((c) => c.name));
+    return JSON.stringify([table.n, table.payload.several, [...table.columns.keys()], listed]);
+  }
+
+  /** Hands over the run's table whenever there is a newer one, unless the reader is busy with a filter; returns what ends that. */
+  function follow(place, shown, renew) {
+    const heard = async ({ detail: { slug, status } }) => {
+      const known = shown().payload.stamp;
+      if (slug !== place.run.slug || status.missing || status.table === known || document.querySelector(BUSY)) return;
+      const next = await D.table(slug, { fresh: true }).catch(shown);
+      if (D.place === place && next.payload.stamp !== known) renew(next);
+    };
+    document.addEventListener('status', heard);
+    return () => document.removeEventListener('status', heard);
   }
 
   // ---------------------------------------------------------------------------------------------------------- head
@@ -244,9 +273,12 @@
 
   async function show(main, place) {
     D.fill(main, h('div.loading', 'reading the features …'));
-    const table = await D.table(place.run.slug);
+    let table = await D.table(place.run.slug);
     const about = place.run.about.overview || {};
-    if (!table.n) return void D.fill(main, h('div.page', h('section.card', D.missing(about.missing ? about : { missing: 'This run has no features yet.', command: '' }))));
+    if (!table.n) {
+      D.fill(main, h('div.page', h('section.card', D.missing(about.missing ? about : { missing: 'This run has no features yet.', command: '' }))));
+      return follow(place, () => table, () => D.show(true));
+    }
     const results = h('div.results');
     const search = h('input.input.search', { type: 'search', placeholder: 'Search explanations  /', 'aria-label': 'search explanations', value: place.params.get('q') || '', oninput: () => later() });
     const every = h('input', { type: 'checkbox', checked: place.params.get('all') === '1', onchange: () => change({ all: every.checked ? '1' : null }) });
@@ -256,8 +288,9 @@
     const later = () => { clearTimeout(timer); timer = setTimeout(() => change({ q: search.value || null }), 60); };
 
     const lines = grid(table, place, change);
-    let list = controls(table, place, change);
-    const rail = h('aside.rail', { 'aria-label': 'filters' });
+    const list = controls(table, place, change);
+    const letGo = (event) => event.target.matches('select:not(:focus-visible)') && event.target.blur(); // chosen with the mouse: not busy any more
+    const rail = h('aside.rail', { 'aria-label': 'filters', onchange: letGo });
     const clear = h('button.button.small', { type: 'button', onclick: () => change(null) }, 'clear all');
 
     async function refresh(fromUser) {
@@ -271,8 +304,8 @@
       D.results = { slug: place.run.slug, features: Array.from(rows, (row) => table.features[row]), address: location.hash };
       D.fill(results, summary(table, rows), h('div.right', columnChooser(table, place, change)));
       clear.hidden = ![...place.params.keys()].some((key) => !['sort', 'cols', 'colour'].includes(key));
-      lines.show(rows);
-      const others = () => main.isConnected && list.forEach((one) => one.show(rows));
+      lines.show(rows, table);
+      const others = () => main.isConnected && list.forEach((one) => one.show(rows, table));
       if (!fromUser) return D.afterPaint(others);
       lines.top();
       others();
@@ -304,15 +337,20 @@
     D.key('Enter', 'open the feature', () => lines.open());
     D.key('c', 'clear all filters', () => change(null));
     D.key('r', 'a feature at random', () => D.results.features.length && D.go([place.run.slug, 'feature', D.results.features[Math.floor(Math.random() * D.results.features.length)]]));
-    const grown = async () => {
-      if (document.hidden || !main.isConnected) return;
-      const next = await D.table(place.run.slug, { fresh: true }).catch(() => table);
-      if (next !== table && D.place === place) D.show(true);
+    const renew = async (next) => {
+      if (shape(next, place.params) === shape(table, place.params)) {
+        table = next;
+        return refresh(false);
+      }
+      const typing = document.activeElement === search ? [search.selectionStart, search.selectionEnd] : null;
+      await D.show(true);
+      const again = document.querySelector('.search');
+      if (typing && again) { again.focus(); again.setSelectionRange(...typing); }
     };
-    document.addEventListener('grown', grown);
+    const ended = follow(place, () => table, renew);
     return {
       update(next) { place.params = next.params; search.value = next.params.get('q') || ''; D.place = place; refresh(false); },
-      leave() { document.removeEventListener('grown', grown); lines.leave(); list.forEach((one) => one.leave && one.leave()); },
+      leave() { ended(); lines.leave(); list.forEach((one) => one.leave && one.leave()); },
     };
   }
 
