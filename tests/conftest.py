@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-settings.load_profile("untimed")
+# a busy machine is no failure; and in CI the examples are the same each time: new ones are looked for where somebody is
+# there to see what they find
+CI = bool(os.environ.get("CI"))
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=CI)
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")
