@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # a busy machine is no failure; and in CI the examples are the same each time: new ones are looked for where somebody is
 # there to see what they find
 CI = bool(os.environ.get("CI"))
-settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=CI)
+settings.register_profile("ours", deadline=None, derandomize=CI)
 settings.load_profile("ours")
 
 

@@ -10,8 +10,9 @@ from autointerp.cache import ActivationCache
 from autointerp.commands.terminal import highlighted, plain
 from autointerp.corpus import Corpus
 from autointerp.features.checks import check_corpus
-from autointerp.features.contexts import Bins, Sites, bins_of
+from autointerp.features.contexts import Bins, bins_of
 from autointerp.features.examples import Cutter
+from autointerp.features.sites import Sites
 
 
 def lines(cache: ActivationCache, corpus: Corpus, feature: int, n: int, context: int, colour: bool) -> Iterator[str]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autointerp.features.checks import check_corpus
-from autointerp.features.contexts import Bins, Sites, bins_of
+from autointerp.features.contexts import Bins, bins_of
 from autointerp.features.examples import Cutter
+from autointerp.features.sites import Sites
 
 if TYPE_CHECKING:
     from autointerp.cache import ActivationCache

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from autointerp.cache.reader import ActivationCache
-from autointerp.features.contexts import Bins, Sites, span
+from autointerp.features.contexts import Bins, span
+from autointerp.features.sites import Sites
 from autointerp.records import Example, Side
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ from autointerp.features.checks import (
     family_numbers,
     name_of,
 )
-from autointerp.features.contexts import Constructor, Ranked, Sites, bins_of, default_context, ordinal
+from autointerp.features.contexts import Constructor, bins_of, default_context
 from autointerp.features.examples import Cutter, Drawn
 from autointerp.features.negatives import NEGATIVES, Negatives, Scene, draw_negatives, find_negatives
 from autointerp.features.samplers import BY_RANK, Sampler, find_sampler
 from autointerp.features.sides import Sides
+from autointerp.features.sites import Ranked, Sites, ordinal
 from autointerp.features.splits import GROUP, SIDES, assign_sides, units_of
 from autointerp.features.streaming import work_ahead
 from autointerp.files import digest_json

@@ -9,7 +9,8 @@ from functools import cached_property, update_wrapper
 import numpy as np
 
 from autointerp.errors import UsageError, nearest
-from autointerp.features.contexts import Bins, Ranked, Sites, span
+from autointerp.features.contexts import Bins, span
+from autointerp.features.sites import Ranked, Sites
 
 
 @dataclass
