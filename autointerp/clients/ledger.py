@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from autointerp.clients.budget import Budget
 from autointerp.clients.journal import Journal
@@ -36,8 +37,14 @@ class Ledger:
         self.budgets: list[Budget] = []
         self.sent = 0
 
-    async def __call__(self, request: Request, key: str) -> Outcome:
-        """Send ``request`` once; every budget must have room for its worst case, or it is not sent."""
+    async def __call__(
+        self, request: Request, key: str, over: Callable[[Outcome], None] = lambda outcome: None
+    ) -> Outcome:
+        """Send ``request`` once; every budget must have room for its worst case, or it is not sent.
+
+        ``over`` is called with what came of it before that is written down: a request that is let go now is journalled
+        after it, so that at any moment those that are sent and not known to be answered are no more than the limit.
+        """
         reserved = self._price.worst(request) if self._price is not None else None
         held: list[Budget] = []
         try:
@@ -59,6 +66,7 @@ class Ledger:
             raise
         finally:
             _settle(held, reserved, _cost(outcome))
+            over(outcome)
             await self._finish(attempt, outcome)
         return outcome
 

@@ -10,9 +10,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 from weakref import WeakValueDictionary
 
-from autointerp.clients.backend import Limits, Send
+from autointerp.clients.backend import Limits
 from autointerp.clients.breaker import Breaker
 from autointerp.clients.concurrency import Concurrency
 from autointerp.clients.hints import quotas
@@ -32,10 +34,14 @@ many turns at a rate that is known; the pause doubles while no answer comes in b
 
 @dataclass(slots=True)
 class Ticket:
-    """One request in the queue or in flight; ``turn`` is resolved when it may go, or with why it never may."""
+    """One request in the queue or in flight; ``turn`` is resolved when it may go, or with why it never may.
+
+    ``over`` is set when it has left.
+    """
 
     request: Request
     turn: asyncio.Future[Failure | None] | None = None
+    over: bool = False
     amounts: dict[str, float] = field(default_factory=dict)
     version: int = -1
     episode: int = 0
@@ -105,7 +111,10 @@ class Flow:
         return ticket if refusal is None else refusal
 
     def leave(self, ticket: Ticket, outcome: Outcome | None) -> None:
-        """An admitted request is over; None when nothing is known of it."""
+        """An admitted request is over, None when nothing is known of it; saying so again changes nothing."""
+        if ticket.over:
+            return
+        ticket.over = True
         self.in_flight -= 1
         now = self._clock()
         if isinstance(outcome, Response):
@@ -195,10 +204,18 @@ def shared(key: Hashable, make: Callable[[], Flow], limits: Limits) -> Flow:
     return flow
 
 
-class Limiter:
-    """Lets requests through to ``inner``, within the limits of the flow that they share."""
+Attempt: TypeAlias = Callable[[Request, str, Callable[[Outcome], None]], Awaitable[Outcome]]
+"""Sends a request with a key, and calls its last argument as soon as the provider is done with it."""
 
-    def __init__(self, inner: Send, flow: Callable[[], Flow]) -> None:
+
+class Limiter:
+    """Lets requests through to ``inner``, within the limits of the flow that they share.
+
+    The next may go as soon as the provider is done with one, while what came of that one is still being written down:
+    both are then written in one transaction.
+    """
+
+    def __init__(self, inner: Attempt, flow: Callable[[], Flow]) -> None:
         self._inner, self._flow = inner, flow
 
     async def __call__(self, request: Request, key: str) -> Outcome:
@@ -209,7 +226,7 @@ class Limiter:
             return ticket
         outcome: Outcome | None = None
         try:
-            outcome = await self._inner(request, key)
+            outcome = await self._inner(request, key, partial(flow.leave, ticket))
             return outcome
         finally:
             flow.leave(ticket, outcome)

@@ -67,7 +67,7 @@ class Provider:
             found[f"x-ratelimit-reset-{name}"] = f"{(full - level) / speed:.3f}s"
         self.observe(found)
 
-    async def __call__(self, request: Request, key: str) -> Outcome:
+    async def __call__(self, request: Request, key: str, over: Callable[[Outcome], None]) -> Outcome:
         self.starts.append(self.time.now)
         self.now += 1
         self.most = max(self.most, self.now)

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from autointerp.clients import Budget, MemoryJournal, Price, Scripted
+from autointerp.clients import Budget, Limits, MemoryJournal, Price, Scripted, connect
 from autointerp.clients.classify import NotSent
 from autointerp.clients.ledger import Ledger
 from autointerp.errors import ClientError, DiskFull
 from autointerp.records import Failure, Outcome, Request, Response, Usage
+from autointerp.store import RunStore
+from autointerp.store.writer import Item, Writer
 
 PRICE = Price(1.0, 5.0, 0.1)
 Ask = Callable[..., Request]
@@ -124,6 +128,33 @@ async def test_written_down_before_the_awaiter_wakes(ask: Ask) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert journal.answers["k"].text == "x"
+
+
+async def test_the_place_in_the_queue_is_free_before_the_end_is_written_down_and_the_next_is_journalled_after_it(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, sizes, events = Writer._commit, [], []
+
+    def noted(self: Writer, batch: list[Item]) -> None:
+        sizes.append(len(batch))
+        commit(self, batch)
+
+    class Noted(RunStore):
+        async def begin(self, key: str, *, spec: str, tag: str, reserved_usd: float | None) -> int:
+            events.append(("begin", tag))
+            return await super().begin(key, spec=spec, tag=tag, reserved_usd=reserved_usd)
+
+        async def finish(self, attempt: int, outcome: Outcome) -> None:
+            events.append(("finish", outcome.text))  # type: ignore[union-attr]
+            await super().finish(attempt, outcome)
+
+    monkeypatch.setattr(Writer, "_commit", noted)
+    with Noted.open(tmp_path) as store:
+        one_by_one = Limits(max_in_flight=1)
+        async with connect(Scripted(lambda request: request.tag), store=store, limits=one_by_one) as client:
+            await client.generate_all([replace(ask(name), tag=name) for name in "abc"])
+        assert events == [(what, name) for name in "abc" for what in ("begin", "finish")]
+        assert sizes == [1, 2, 2, 1], "the end of one and the beginning of the next are one transaction"
 
 
 async def test_a_full_disk_before_sending_sends_nothing(ask: Ask) -> None:

@@ -18,13 +18,18 @@ REQUEST = Request((Message("user", "x"),))
 
 
 class Server:
-    """Takes a second for each request and notes how many it had at once."""
+    """Takes a second for each request and notes how many it had at once.
 
-    def __init__(self, time: VirtualTime, answer: Callable[[int], Outcome] = lambda n: Response("x")) -> None:
-        self.time, self.answer = time, answer
+    ``writing``: seconds that pass afterwards until the outcome is written down.
+    """
+
+    def __init__(
+        self, time: VirtualTime, answer: Callable[[int], Outcome] = lambda n: Response("x"), writing: float = 0.0
+    ) -> None:
+        self.time, self.answer, self.writing = time, answer, writing
         self.now, self.most, self.starts = 0, 0, list[float]()
 
-    async def __call__(self, request: Request, key: str) -> Outcome:
+    async def __call__(self, request: Request, key: str, over: Callable[[Outcome], None]) -> Outcome:
         self.starts.append(self.time.now)
         self.now += 1
         self.most = max(self.most, self.now)
@@ -33,7 +38,11 @@ class Server:
             await self.time.sleep(1.0)
         finally:
             self.now -= 1
-        return self.answer(number)
+        outcome = self.answer(number)
+        if self.writing:
+            over(outcome)
+            await self.time.sleep(self.writing)
+        return outcome
 
 
 def limited(server: Server, *, slow: bool = False, **limits: float) -> tuple[Flow, Limiter]:
@@ -53,6 +62,15 @@ async def test_no_more_than_allowed_and_all_served(time: VirtualTime) -> None:
     assert server.most == 5
     assert time.now == 5.0, "five rounds of five"
     assert flow.in_flight == 0
+
+
+async def test_the_next_goes_while_what_came_of_one_is_being_written_down(time: VirtualTime) -> None:
+    server = Server(time, writing=10.0)
+    flow, limiter = limited(server, max_in_flight=5)
+    await time.run(send(limiter, 20))
+    assert server.starts == [n // 5 * 1.0 for n in range(20)]
+    assert server.most == 5
+    assert flow.in_flight == 0, "nobody leaves twice"
 
 
 async def test_slow_start_with_a_provider_and_none_with_a_server_of_ones_own(time: VirtualTime) -> None:
