@@ -13,13 +13,27 @@ from autointerp.records import Failure, Outcome, Request, Response
 
 
 @dataclass(slots=True, eq=False)
+class Waiter:
+    """Who waits until all of ``left`` requests have landed: woken once, not for each of them."""
+
+    left: int
+    done: asyncio.Future[None]
+
+    def landed(self) -> None:
+        """One of them has."""
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
 class Flight:
     """A request under way, with those who wait for it."""
 
     key: str
     task: asyncio.Task[Outcome]
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
-    """Resolved when it has landed; not the task itself, which must outlive the first who is cancelled."""
+    waiting: list[Waiter] = field(default_factory=list)
+    """They do not wait for the task itself, which must outlive the first who is cancelled."""
     claimed: bool = False
     """Someone has the answer already; the others get it as read from the cache, so that it is counted once."""
 
@@ -49,28 +63,29 @@ class Cache:
 
         Cancelling one of several who wait for a request does not cancel it; cancelling the last does.
         """
-        joined = [self._join(request) for request in requests]
+        if not requests:
+            return []
+        waiter = Waiter(len(requests), asyncio.get_running_loop().create_future())
+        joined = [self._join(request, waiter) for request in requests]
         try:
-            for _, landed in joined:
-                await landed
+            await waiter.done
         except asyncio.CancelledError:
-            await asyncio.gather(*(self._leave(flight, landed) for flight, landed in joined))
+            await asyncio.gather(*(self._leave(flight, waiter) for flight in joined))
             raise
-        return [self._taken(flight) for flight, _ in joined]
+        return [self._taken(flight) for flight in joined]
 
-    def _join(self, request: Request) -> tuple[Flight, asyncio.Future[None]]:
-        """The flight of ``request``, begun if nobody waits for it yet, and a future that is resolved when it landed."""
+    def _join(self, request: Request, waiter: Waiter) -> Flight:
+        """The flight of ``request``, begun if nobody waits for it yet; ``waiter`` hears when it has landed."""
         key = self.key(request)
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = Flight(key, asyncio.create_task(self._fetch(request, key)))
             flight.task.add_done_callback(partial(self._land, flight))
-        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        flight.waiting.append(landed)
-        return flight, landed
+        flight.waiting.append(waiter)
+        return flight
 
-    async def _leave(self, flight: Flight, landed: asyncio.Future[None]) -> None:
-        flight.waiting.remove(landed)
+    async def _leave(self, flight: Flight, waiter: Waiter) -> None:
+        flight.waiting.remove(waiter)
         if not flight.waiting and not flight.task.done():
             await self._cancel(flight)
 
@@ -96,9 +111,8 @@ class Cache:
         self._forget(flight)
         if not task.cancelled():
             task.exception()  # seen, so that asyncio does not complain about it if nobody is left to raise it to
-        for landed in flight.waiting:
-            if not landed.done():
-                landed.set_result(None)
+        for waiter in flight.waiting:
+            waiter.landed()
 
     def _forget(self, flight: Flight) -> None:
         if self._flights.get(flight.key) is flight:

@@ -162,7 +162,7 @@ class Pipeline:
                     counts["scores"] += len(scores)
                     if (now := time.monotonic()) > ask_at:  # it reads the whole journal
                         usd = (await asyncio.to_thread(self.store.spend)).total_usd
-                        ask_at = time.monotonic() + max(SPEND_EVERY_S, 20 * (time.monotonic() - now))
+                        ask_at = time.monotonic() + max(SPEND_EVERY_S, 100 * (time.monotonic() - now))
                     kinds = " ".join(f"{kind}:{n}" for kind, n in stream.failures.most_common(3))
                     stage.advance(1, skipped=stream.skipped, failed=kinds or 0, usd=f"{usd:.2f}")
         return RunReport(

@@ -19,13 +19,14 @@ def count(names: Iterable[str]) -> dict[str, int]:
 
 def hits_by(trials: Sequence[Trial], by: Callable[[Trial], Any]) -> dict[str, list[int]]:
     """[right answers, trials] of each class that ``by`` puts trials into; None leaves one out."""
-    table: dict[str, list[int]] = {}
+    table: dict[Any, list[int]] = {}
     for trial in trials:
         if (name := by(trial)) is not None:
-            row = table.setdefault(str(name), [0, 0])
+            if (row := table.get(name)) is None:
+                row = table[name] = [0, 0]
             row[0] += trial.predicted == trial.truth
             row[1] += 1
-    return dict(sorted(table.items(), key=lambda item: (len(item[0]), item[0])))
+    return dict(sorted(((str(name), row) for name, row in table.items()), key=lambda item: (len(item[0]), item[0])))
 
 
 def score_of(

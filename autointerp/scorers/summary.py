@@ -59,11 +59,12 @@ def summarise(
             "auroc_from": form.values,
             "rule": form.rule,
         }
+    worst, best = _bounds(trials)
     metrics |= {
         "hits_by_quantile": hits_by(judged, lambda t: t.quantile if t.truth else None),
         "by_kind": hits_by(judged, lambda t: t.kind),
-        "worst": _bound(trials, right=False),
-        "best": _bound(trials, right=True),
+        "worst": worst,
+        "best": best,
     }
     missing = math.isnan(value)
     return Score(
@@ -81,11 +82,17 @@ def summarise(
     )
 
 
-def _bound(trials: Sequence[Trial], *, right: bool) -> float | None:
-    rates = []
-    for side in (True, False):
-        group = [t for t in trials if t.truth is side]
-        if not group:
-            return None
-        rates.append(sum(right if t.predicted is None else t.predicted == t.truth for t in group) / len(group))
-    return sum(rates) / 2
+def _bounds(trials: Sequence[Trial]) -> tuple[float, float] | tuple[None, None]:
+    """The value if every failed trial were wrong, and if every one were right; None where a class has no trial."""
+    n, right, failed = [0, 0], [0, 0], [0, 0]
+    for trial in trials:
+        side = int(trial.truth)
+        n[side] += 1
+        right[side] += trial.predicted == trial.truth
+        failed[side] += trial.predicted is None
+    if not all(n):
+        return None, None
+    worst, best = (
+        sum(hits[i] / n[i] for i in (1, 0)) / 2 for hits in (right, [a + b for a, b in zip(right, failed, strict=True)])
+    )
+    return worst, best
