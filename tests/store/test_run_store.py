@@ -23,10 +23,11 @@ from autointerp.records import (
     Trial,
     Usage,
 )
-from autointerp.store import RunStore, results
+from autointerp.store import RunStore, results, writer
 from autointerp.store.database import Database
 from autointerp.store.schema import MIGRATIONS
 from autointerp.store.spend import TagUsage
+from autointerp.store.writer import Item, Writer
 from tests.databases import Place
 
 STATISTICS = FeatureStatistics(20, 4.0, 2.0, 0.01, 18, 9)
@@ -146,6 +147,37 @@ async def test_cancelling_who_waits_does_not_cancel_the_write(place: Place) -> N
             await task
         await store.event("next", "")
         assert place.rows("SELECT kind FROM events ORDER BY id") == [("kept",), ("next",)]
+
+
+async def test_what_comes_soon_after_another_is_written_with_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "GATHER_S", 0.5)
+    commit, batches = Writer._commit, []
+
+    def noted(self: Writer, batch: list[Item]) -> None:
+        batches.append(len(batch))
+        commit(self, batch)
+
+    monkeypatch.setattr(Writer, "_commit", noted)
+    with place.open() as store:
+        first = asyncio.create_task(store.event("a", "x"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await store.event("b", "x")
+        assert (first.done(), batches) == (True, [2])
+        await store.event("c", "x")
+        assert batches == [2, 1]
+
+
+def test_what_a_loop_gathered_that_has_ended_is_written_at_the_latest_when_the_store_is_closed(place: Place) -> None:
+    async def leave() -> None:
+        task = asyncio.create_task(store.event("a", "x"))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    with place.open() as store:
+        asyncio.run(leave())
+    with place.open() as store:
+        assert store.events()["kind"].to_pylist() == ["a"]
 
 
 async def test_an_attempt_cancelled_before_it_was_sent_costs_nothing(place: Place) -> None:
