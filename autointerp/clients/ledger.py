@@ -42,8 +42,8 @@ class Ledger:
     ) -> Outcome:
         """Send ``request`` once; every budget must have room for its worst case, or it is not sent.
 
-        ``over`` is called with what came of it before that is written down: a request that is let go now is journalled
-        after it, so that at any moment those that are sent and not known to be answered are no more than the limit.
+        ``over`` is called with what came of it before that is written down. A request that is let go then is journalled
+        after it: those that are sent and not yet written down as answered are never more than the limit.
         """
         reserved = self._price.worst(request) if self._price is not None else None
         held: list[Budget] = []

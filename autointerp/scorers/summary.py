@@ -92,7 +92,6 @@ def _bounds(trials: Sequence[Trial]) -> tuple[float, float] | tuple[None, None]:
         failed[side] += trial.predicted is None
     if not all(n):
         return None, None
-    worst, best = (
-        sum(hits[i] / n[i] for i in (1, 0)) / 2 for hits in (right, [a + b for a, b in zip(right, failed, strict=True)])
-    )
+    worst = sum(right[side] / n[side] for side in (1, 0)) / 2
+    best = sum((right[side] + failed[side]) / n[side] for side in (1, 0)) / 2
     return worst, best

@@ -111,6 +111,16 @@ def test_many_features_at_once_are_each_alone() -> None:
             assert getattr(together, name)[f] == pytest.approx(getattr(alone, name)[0]), name
 
 
+def test_sums_of_a_feature_are_the_same_to_the_bit_alone_and_beside_another() -> None:
+    rng = np.random.default_rng(0)
+    prompts, values = rng.permutation(np.arange(100) // 5), rng.normal(size=(20, 3)) ** 5
+    alone, beside = Clusters.of(prompts), Clusters.of(prompts, np.array([0, 100, 100]))
+    both = np.concatenate([values, np.zeros_like(values)])
+    assert (alone.sums(values)[0] == beside.sums(both)[0]).all()
+    assert (alone.sums(values[:, 0])[0] == beside.sums(both[:, 0])[0]).all()
+    assert alone.sums(values > 0).dtype == beside.sums(both > 0).dtype == float
+
+
 def test_copies_are_worth_one_and_a_cluster_for_each_trial_worth_all() -> None:
     """Five copies of each of 40 trials: the variance is that of 40, with the k/(k − 1) and Student's t of 39."""
     hits = np.arange(40) % 2 == 0
