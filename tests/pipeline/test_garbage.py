@@ -55,8 +55,8 @@ def test_who_has_set_it_otherwise_keeps_that(own: tuple[int, int, int]) -> None:
 
 
 def test_what_others_have_frozen_stays_frozen() -> None:
+    kept = [[] for _ in range(1_000)]
     gc.freeze()
-    frozen = gc.get_freeze_count()
     with rarely_collected():
         assert gc.get_threshold() == (EVERY, 10, 10)
-    assert gc.get_freeze_count() == frozen
+    assert gc.get_freeze_count() >= len(kept), "what dies meanwhile leaves it, these do not"
