@@ -43,7 +43,7 @@ class Ledger:
         """Send ``request`` once; every budget must have room for its worst case, or it is not sent.
 
         ``over`` is called with what came of it before that is written down. A request that is let go then is journalled
-        after it: those that are sent and not yet written down as answered are never more than the limit.
+        after it: of one journal, those that are sent and not yet written down as answered never exceed the limit.
         """
         reserved = self._price.worst(request) if self._price is not None else None
         held: list[Budget] = []

@@ -36,12 +36,12 @@ many turns at a rate that is known; the pause doubles while no answer comes in b
 class Ticket:
     """One request in the queue or in flight; ``turn`` is resolved when it may go, or with why it never may.
 
-    ``over`` is set when it has left.
+    ``gone`` is set when it has left.
     """
 
     request: Request
     turn: asyncio.Future[Failure | None] | None = None
-    over: bool = False
+    gone: bool = False
     amounts: dict[str, float] = field(default_factory=dict)
     version: int = -1
     episode: int = 0
@@ -112,9 +112,9 @@ class Flow:
 
     def leave(self, ticket: Ticket, outcome: Outcome | None) -> None:
         """An admitted request is over, None when nothing is known of it; saying so again changes nothing."""
-        if ticket.over:
+        if ticket.gone:
             return
-        ticket.over = True
+        ticket.gone = True
         self.in_flight -= 1
         now = self._clock()
         if isinstance(outcome, Response):
@@ -204,7 +204,7 @@ def shared(key: Hashable, make: Callable[[], Flow], limits: Limits) -> Flow:
     return flow
 
 
-Attempt: TypeAlias = Callable[[Request, str, Callable[[Outcome], None]], Awaitable[Outcome]]
+SendOnce: TypeAlias = Callable[[Request, str, Callable[[Outcome], None]], Awaitable[Outcome]]
 """Sends a request with a key, and calls its last argument as soon as the provider is done with it."""
 
 
@@ -215,7 +215,7 @@ class Limiter:
     both are then written in one transaction.
     """
 
-    def __init__(self, inner: Attempt, flow: Callable[[], Flow]) -> None:
+    def __init__(self, inner: SendOnce, flow: Callable[[], Flow]) -> None:
         self._inner, self._flow = inner, flow
 
     async def __call__(self, request: Request, key: str) -> Outcome:
